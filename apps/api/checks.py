@@ -1,0 +1,15 @@
+"""Misconfiguration that would be dangerous is refused at start, with an id and a hint."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+
+
+@register
+def secret_key_is_set(**_: Any) -> list[CheckMessage]:
+    """zerobatch.E001: outside DEBUG the process needs a SECRET_KEY of its own."""
+    if settings.DEBUG or settings.SECRET_KEY != settings.INSECURE_SECRET_KEY:
+        return []
+    hint = "Set SECRET_KEY, or SECRET_KEY_FILE, to a long random text. `make up` does it for you."
+    return [Error("SECRET_KEY is not set", hint=hint, id="zerobatch.E001")]

@@ -1,0 +1,126 @@
+"""The errors a client can see; whoever raises one decides nothing about its shape on the wire."""
+
+from typing import Any
+
+
+class ApiError(Exception):
+    """An error with its HTTP status and its place in the envelope of wire.md §2.
+
+    `extra` holds further members of the `error` object (`line`, `batch_id`), `headers` go with the response.
+    """
+
+    status = 400
+    type = "invalid_request_error"
+    code: str | None = "invalid_request_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        extra: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or type(self).code
+        self.param = param
+        self.extra = extra or {}
+        self.headers = headers or {}
+
+    def body(self) -> dict[str, Any]:
+        """The response's JSON."""
+        return {
+            "error": {"message": self.message, "type": self.type, "code": self.code, "param": self.param, **self.extra}
+        }
+
+
+class InvalidRequest(ApiError):
+    """The request is wrong and will be wrong again."""
+
+
+class MissingCredentials(ApiError):
+    """No key was sent."""
+
+    status = 401
+    type = "authentication_error"
+    code = "missing_api_key"
+
+    def __init__(self) -> None:
+        super().__init__("Missing authentication headers")
+
+
+class InvalidCredentials(ApiError):
+    """A key or project id was sent that opens nothing; the message never says which, or why."""
+
+    status = 403
+    type = "authentication_error"
+    code = "invalid_credentials"
+
+    def __init__(self) -> None:
+        super().__init__("Invalid credentials")
+
+
+class NotFound(ApiError):
+    """There is no such object, or it is another project's: one answer for both."""
+
+    status = 404
+    code = "not_found"
+
+
+class MethodNotAllowed(ApiError):
+    """The path exists, the method does not."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
+class Conflict(ApiError):
+    """The object is in a state that does not allow this."""
+
+    status = 409
+
+
+class TooLarge(ApiError):
+    """More bytes than we take."""
+
+    status = 413
+    code = "request_too_large"
+
+
+class RangeNotSatisfiable(ApiError):
+    """The requested range lies outside the file."""
+
+    status = 416
+    code = "range_not_satisfiable"
+
+
+class RateLimited(ApiError):
+    """Too many requests; `headers` carries Retry-After."""
+
+    status = 429
+    type = "rate_limit_exceeded"
+    code = "rate_limit_exceeded"
+
+
+class InternalError(ApiError):
+    """Our fault. The message tells nothing of our insides; the log does, under the same request id."""
+
+    status = 500
+    type = "internal_error"
+    code = "internal_error"
+
+    def __init__(self) -> None:
+        super().__init__("The server had an error while processing your request")
+
+
+class StorageError(ApiError):
+    """The object storage did not do what it was asked."""
+
+    status = 500
+    type = "internal_error"
+    code = "storage_error"
+
+    def __init__(self) -> None:
+        super().__init__("The file storage failed; try again")

@@ -1,0 +1,48 @@
+"""What every response carries: a request id, and leave for browsers of any origin to read it."""
+
+from collections.abc import Callable
+
+import structlog
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+
+from apps.api.ids import new_id
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+
+class RequestIdMiddleware:
+    """Names each request (`x-request-id: req_…`) and binds the name to every log line it causes."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        request_id = new_id("req_")
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        response = self.get_response(request)
+        response["x-request-id"] = request_id
+        return response
+
+
+class CrossOriginMiddleware:
+    """Lets web pages of any origin call /v1 and answers their preflight with 204, without a key (wire.md §1).
+
+    Any origin is safe here: a key travels in a header that the page must know, never in a cookie the browser adds.
+    (django-cors-headers answers preflights with 200 and has no say for one path only.)
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if not request.path.startswith("/v1/"):
+            return self.get_response(request)
+        response = HttpResponse(status=204) if request.method == "OPTIONS" else self.get_response(request)
+        response["Access-Control-Allow-Origin"] = "*"
+        response["Access-Control-Expose-Headers"] = "x-request-id, retry-after, content-range, content-disposition"
+        if request.method == "OPTIONS":
+            response["Access-Control-Allow-Methods"] = "GET, POST, DELETE, OPTIONS"
+            response["Access-Control-Allow-Headers"] = request.headers.get("Access-Control-Request-Headers", "*")
+            response["Access-Control-Max-Age"] = "600"
+        return response

@@ -1,0 +1,115 @@
+"""Keeps the leases of all chunks that this process runs, and tells them when to stop: one UPDATE every two seconds."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import structlog
+from django.conf import settings
+from django.db import connection
+
+from apps.batches import leases
+from apps.batches.leases import Beat, Renewal
+from apps.batches.states import BatchStatus
+
+log = structlog.get_logger(__name__)
+
+# Why a run ends early. The first three are the error codes of the lines that were never sent (wire.md §8).
+CANCELLED = "batch_cancelled"
+EXPIRED = "batch_expired"
+KEY_REVOKED = "authentication_error"
+# These two end a run without a result: somebody else runs the chunk, or will.
+LEASE_LOST = "lease_lost"
+STOPPING = "worker_stopping"
+
+
+class Running(Protocol):
+    """A chunk on its way, as the heartbeat sees it."""
+
+    def beat(self) -> Beat: ...
+
+    def halt(self, reason: str) -> None: ...
+
+
+class Heartbeat:
+    """The runs of one process, and the thread that speaks for them."""
+
+    def __init__(self) -> None:
+        self._runs: dict[int, Running] = {}
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+
+    @contextmanager
+    def keep(self, run: Running) -> Iterator[None]:
+        """Renews the run's lease while the block lasts; halts the run when it must end, or need not even begin."""
+        chunk_id = run.beat().chunk_id
+        with self._lock:
+            self._runs[chunk_id] = run
+            self._ensure_thread()
+        try:
+            self._pulse([run])
+            if self._stopping:
+                run.halt(STOPPING)
+            connection.close()  # the lines may take hours, and no thread keeps a connection meanwhile
+            yield
+        finally:
+            with self._lock:
+                self._runs.pop(chunk_id, None)
+
+    def stop(self) -> None:
+        """Halts every run, now and to come: the process is about to end."""
+        self._stopping = True
+        for run in self._current():
+            run.halt(STOPPING)
+
+    def tick(self) -> None:
+        """One heartbeat: renews all leases and passes on what Postgres says of their batches."""
+        if runs := self._current():
+            self._pulse(runs)
+
+    def _pulse(self, runs: list[Running]) -> None:
+        beats = [run.beat() for run in runs]
+        renewals = {renewal.chunk_id: renewal for renewal in leases.renew(beats)}
+        for run, beat in zip(runs, beats, strict=True):
+            if reason := halt_reason(renewals.get(beat.chunk_id)):
+                run.halt(reason)
+
+    def _current(self) -> list[Running]:
+        with self._lock:
+            return list(self._runs.values())
+
+    def _ensure_thread(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+            self._thread.start()
+
+    def _beat(self) -> None:
+        pause = threading.Event()
+        while not pause.wait(settings.HEARTBEAT_SECONDS):
+            try:
+                self.tick()
+            except Exception:
+                # Postgres may be back in time for the next beat; if not, the leases run out, as they should.
+                log.warning("heartbeat failed", exc_info=True)
+            finally:
+                connection.close()  # back to the pool between beats
+
+
+def halt_reason(renewal: Renewal | None) -> str | None:
+    """Why a run must end, or None; a run without a renewal has lost its lease."""
+    match renewal:
+        case None:
+            return LEASE_LOST
+        case Renewal(status=BatchStatus.CANCELLING):
+            return CANCELLED
+        case Renewal(overdue=True):
+            return EXPIRED
+        case Renewal(key_revoked=True):
+            return KEY_REVOKED
+    return None
+
+
+heartbeat = Heartbeat()
+"""The one of this process."""

@@ -1,0 +1,107 @@
+"""Who works on a chunk: claims that run out by themselves, told apart by an epoch. All times are Postgres' own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import DateTimeField, ExpressionWrapper, F, Q
+from django.db.models.functions import Now
+
+from apps.batches.models import Chunk, Tally
+from apps.batches.states import RUNNABLE, ChunkState
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One worker's hold on one chunk. The epoch fences it: a later claim makes every act of this one a no-op."""
+
+    chunk: Chunk
+    epoch: int
+
+
+class Beat(NamedTuple):
+    """What a heartbeat says of one claim: how many lines have ended so far."""
+
+    chunk_id: int
+    epoch: int
+    completed: int
+    failed: int
+
+
+class Renewal(NamedTuple):
+    """What a heartbeat learns of one claim that still holds."""
+
+    chunk_id: int
+    status: str
+    overdue: bool
+    key_revoked: bool
+
+
+def claim(chunk_id: int) -> Claim | None:
+    """Takes the chunk if it is pending or its lease ran out, and its batch may run; None if somebody else has it.
+
+    A claim starts over: the counts of an earlier claim that did not commit are gone.
+    """
+    chunk = Chunk.objects.select_related("batch__input_file").filter(pk=chunk_id).first()
+    if chunk is None or chunk.batch.status not in RUNNABLE:
+        return None
+    free = Q(state=ChunkState.PENDING) | Q(state=ChunkState.RUNNING, lease_expires_at__lt=Now())
+    owner = uuid4().hex
+    # Guarded by this chunk's own row only: with a join, a second claimer could pass on a stale copy of it.
+    taken = Chunk.objects.filter(free, pk=chunk_id).update(
+        state=ChunkState.RUNNING,
+        epoch=F("epoch") + 1,
+        owner=owner,
+        lease_expires_at=_lease_end(),
+        completed=0,
+        failed=0,
+        error="",
+    )
+    if not taken:
+        return None
+    chunk = Chunk.objects.select_related("batch__input_file").filter(pk=chunk_id, owner=owner).first()
+    return Claim(chunk, chunk.epoch) if chunk else None
+
+
+def renew(beats: Sequence[Beat]) -> list[Renewal]:
+    """Prolongs the claims' leases and stores their counts, in one UPDATE; a claim missing in the answer was lost."""
+    with connection.cursor() as cursor:
+        cursor.execute(RENEW, [settings.LEASE_SECONDS, *(list(column) for column in zip(*beats, strict=True))])
+        return [Renewal(*row) for row in cursor.fetchall()]
+
+
+RENEW = """
+UPDATE batches_chunk AS chunk
+   SET lease_expires_at = statement_timestamp() + %s * interval '1 second',
+       completed = beat.completed,
+       failed = beat.failed
+  FROM unnest(%s::bigint[], %s::int[], %s::int[], %s::int[]) AS beat (id, epoch, completed, failed),
+       batches_batch AS batch
+       LEFT JOIN projects_apikey AS api_key ON api_key.id = batch.api_key_id
+ WHERE chunk.id = beat.id AND chunk.epoch = beat.epoch AND chunk.state = 'running' AND batch.id = chunk.batch_id
+RETURNING chunk.id, batch.status, batch.expires_at <= statement_timestamp(), api_key.revoked_at IS NOT NULL
+"""
+
+
+def commit(held: Claim, tally: Tally, *, halted: str, output_bytes: int, error_bytes: int) -> bool:
+    """Makes the claim's parts the chunk's result; False if the claim was lost, and the parts are nobody's."""
+    done: dict[str, Any] = {"halted": halted, "output_bytes": output_bytes, "error_bytes": error_bytes, "owner": ""}
+    return _leave(held, state=ChunkState.DONE, **tally._asdict(), **done)
+
+
+def release(held: Claim, error: str = "") -> bool:
+    """Lets go without a result, for somebody else to start over; `error` tells an operator why."""
+    return _leave(held, state=ChunkState.PENDING, enqueued_at=None, completed=0, failed=0, owner="", error=error[:2000])
+
+
+def _leave(held: Claim, **columns: Any) -> bool:
+    mine = Chunk.objects.filter(pk=held.chunk.pk, epoch=held.epoch, state=ChunkState.RUNNING)
+    return mine.update(lease_expires_at=None, **columns) == 1
+
+
+def _lease_end() -> "ExpressionWrapper[Any]":
+    return ExpressionWrapper(Now() + timedelta(seconds=settings.LEASE_SECONDS), output_field=DateTimeField())

@@ -1,0 +1,122 @@
+"""Everything that changes a batch's status: one guarded UPDATE for each edge of states.py."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from apps.api.errors import Conflict, NotFound
+from apps.api.ids import is_wellformed
+from apps.batches.models import Batch, Chunk
+from apps.batches.states import TERMINAL, BatchStatus, sources
+from apps.files import uploads
+from apps.files.models import File
+from apps.projects.models import ApiKey, Project
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class BatchRequest:
+    """What a client asked for: the checked fields of POST /v1/batches, and who asked."""
+
+    project: Project
+    api_key: ApiKey
+    input_file_id: str
+    endpoint: str
+    metadata: dict[str, Any]
+    output_expires_after: int | None
+
+
+def create(request: BatchRequest, input_file: File, *, chunks: Sequence[Chunk], total: int, model: str | None) -> Batch:
+    """Stores a valid batch and its planned chunks, durable and in progress, in one transaction.
+
+    The input's bytes are held from here to the batch's end. Raises NotFound if the file was deleted since it was read.
+    """
+    batch = _new(request, input_file, total=total, model=model)
+    with transaction.atomic():
+        if not uploads.hold(input_file.pk):
+            raise input_not_found(input_file.pk)
+        batch.save(force_insert=True)
+        for chunk in chunks:
+            chunk.batch = batch
+        Chunk.objects.bulk_create(chunks, batch_size=500)
+        move(batch.pk, BatchStatus.IN_PROGRESS)
+    log.info("batch created", batch_id=batch.pk, lines=total, chunks=len(chunks))
+    return Batch.objects.get(pk=batch.pk)
+
+
+def create_failed(request: BatchRequest, input_file: File, errors: list[dict[str, Any]]) -> Batch:
+    """Remembers a rejected input as a `failed` batch that lists what is wrong (wire.md §6)."""
+    batch = _new(request, input_file, total=0, model=None)
+    batch.errors = {"object": "list", "data": errors}
+    with transaction.atomic():
+        batch.save(force_insert=True)
+        move(batch.pk, BatchStatus.FAILED)
+    log.info("batch rejected", batch_id=batch.pk, errors=len(errors))
+    return batch
+
+
+def _new(request: BatchRequest, input_file: File, *, total: int, model: str | None) -> Batch:
+    now = timezone.now()
+    return Batch(
+        project=request.project,
+        api_key=request.api_key,
+        input_file=input_file,
+        endpoint=request.endpoint,
+        metadata=request.metadata,
+        output_expires_after=request.output_expires_after,
+        total=total,
+        model=model,
+        created_at=now,
+        expires_at=now + timedelta(seconds=settings.COMPLETION_WINDOW_SECONDS),
+    )
+
+
+def move(batch_id: str, target: BatchStatus, **columns: Any) -> bool:
+    """Moves the batch along an edge of states.py and stamps `<target>_at`; `columns` are written with it.
+
+    One UPDATE, guarded by the sources of the edge: False means that somebody else moved the batch first, or that it is
+    terminal. When the batch ends, its hold on the input's bytes ends in the same transaction.
+    """
+    stamp = {f"{target.value}_at": timezone.now()}
+    with transaction.atomic():
+        rows = Batch.objects.filter(pk=batch_id, status__in=sources(target))
+        if not rows.update(status=target, **stamp, **columns):
+            return False
+        if target in TERMINAL and target is not BatchStatus.FAILED:
+            uploads.release(Batch.objects.values_list("input_file_id", flat=True).get(pk=batch_id))
+    log.info("batch moved", batch_id=batch_id, status=target.value)
+    return True
+
+
+def cancel(batch: Batch) -> bool:
+    """Asks an unfinished batch to end; True if this call did, False if it was asked before or is `cancelled` already.
+
+    Raises Conflict `batch_not_cancellable` when it has ended otherwise (wire.md §7).
+    """
+    if move(batch.pk, BatchStatus.CANCELLING):
+        return True
+    batch.refresh_from_db()
+    if batch.status in {BatchStatus.CANCELLING, BatchStatus.CANCELLED}:
+        return False
+    raise Conflict(f"Batch is {batch.status} and can no longer be cancelled", code="batch_not_cancellable")
+
+
+def find(project: Project, batch_id: str, *, param: str = "batch_id") -> Batch:
+    """The project's batch. Raises NotFound `batch_not_found`, alike for another project's and for no batch at all."""
+    found = Batch.objects.filter(project=project, pk=batch_id).first() if is_wellformed(batch_id) else None
+    if found is None:
+        raise NotFound(f"Batch not found: {batch_id[:100]}", code="batch_not_found", param=param)
+    return found
+
+
+def input_not_found(file_id: object) -> NotFound:
+    """The error for an input that is not there, deleted, expired, another project's, or of another purpose."""
+    shown = str(file_id)[:100]
+    return NotFound(f"Input file not found: {shown}", code="file_not_found", param="input_file_id")

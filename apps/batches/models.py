@@ -1,0 +1,139 @@
+"""Batch and Chunk: what is known about a batch's work. Bodies and answers are never in the database."""
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, NamedTuple
+
+from django.db import models
+from django.db.models import Q, Sum
+from django.utils import timezone
+
+from apps.api.fields import JsonTextField
+from apps.api.ids import new_id
+from apps.batches.states import TERMINAL, UNFINISHED, BatchStatus, ChunkState
+from apps.files.models import File
+from apps.projects.models import ApiKey, Project
+
+
+class Tally(NamedTuple):
+    """How far a batch or a chunk has come: lines by outcome, and tokens as the upstream counted them."""
+
+    completed: int = 0
+    failed: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    total_tokens: int = 0
+
+
+class TallyFields(models.Model):
+    """The columns of a Tally."""
+
+    completed = models.PositiveIntegerField(default=0)
+    failed = models.PositiveIntegerField(default=0)
+    input_tokens = models.BigIntegerField(default=0)
+    cached_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    reasoning_tokens = models.BigIntegerField(default=0)
+    total_tokens = models.BigIntegerField(default=0)
+
+    class Meta:
+        abstract = True
+
+    @property
+    def tally(self) -> Tally:
+        return Tally(*(getattr(self, field) for field in Tally._fields))
+
+
+class Batch(TallyFields):
+    """One batch of lines that all go to one endpoint.
+
+    States and edges are in states.py; `lifecycle.move` is the only writer of `status`, and stamps `<status>_at` with
+    it. A terminal row never changes again. The tally columns are filled when the batch ends; until then its chunks
+    know.
+    """
+
+    id = models.CharField(primary_key=True, max_length=80, default=partial(new_id, "batch_"), editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="batches")
+    api_key = models.ForeignKey(ApiKey, on_delete=models.SET_NULL, null=True, related_name="+")
+    input_file = models.ForeignKey(File, on_delete=models.PROTECT, related_name="+")
+    output_file = models.ForeignKey(File, on_delete=models.SET_NULL, null=True, related_name="+")
+    error_file = models.ForeignKey(File, on_delete=models.SET_NULL, null=True, related_name="+")
+    endpoint = models.CharField(max_length=200)
+    model = models.CharField(max_length=256, null=True)  # noqa: DJ001  null is the wire's "lines differ"
+    status = models.CharField(max_length=20, choices=BatchStatus, default=BatchStatus.VALIDATING)
+    errors = JsonTextField(null=True)
+    metadata = JsonTextField(default=dict)
+    total = models.PositiveIntegerField(default=0)
+    output_expires_after = models.PositiveIntegerField(null=True, help_text="seconds")
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    in_progress_at = models.DateTimeField(null=True)
+    finalizing_at = models.DateTimeField(null=True)
+    completed_at = models.DateTimeField(null=True)
+    failed_at = models.DateTimeField(null=True)
+    expired_at = models.DateTimeField(null=True)
+    cancelling_at = models.DateTimeField(null=True)
+    cancelled_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name_plural = "batches"
+        indexes = (
+            models.Index(fields=["project", "-created_at", "-id"], name="batch_newest_first"),
+            models.Index(fields=["expires_at"], condition=Q(status__in=sorted(UNFINISHED)), name="batch_unfinished"),
+        )
+
+    def __str__(self) -> str:
+        return self.id
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.status in TERMINAL
+
+
+class ChunkQuerySet(models.QuerySet["Chunk"]):
+    def tallies(self, batches: Iterable[Batch]) -> dict[str, Tally]:
+        """Batch id → live tally, in one query; heartbeats keep running chunks' counts fresh to two seconds."""
+        sums: dict[str, Any] = {field: Sum(field) for field in Tally._fields}
+        rows: Any = self.filter(batch__in=list(batches)).values("batch_id").annotate(**sums)
+        return {row["batch_id"]: Tally(*(int(row[field]) for field in Tally._fields)) for row in rows}
+
+
+class Chunk(TallyFields):
+    """A planned range of a batch's lines: the unit that a worker claims, runs and commits.
+
+    pending → running when a worker claims it: the epoch goes up by one, and the lease says until when the claim holds.
+    running → pending when the lease ran out or the worker let go; running → done when the claim with the current epoch
+    commits. Every transition is one guarded UPDATE in leases.py. The parts of a done chunk carry its final epoch.
+    """
+
+    batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="chunks")
+    index = models.PositiveIntegerField()
+    first_line = models.PositiveIntegerField(help_text="1-based line number in the input file")
+    start = models.BigIntegerField(help_text="byte range [start, end) in the input file")
+    end = models.BigIntegerField()
+    lines = models.PositiveIntegerField()
+    state = models.CharField(max_length=10, choices=ChunkState, default=ChunkState.PENDING)
+    epoch = models.PositiveIntegerField(default=0)
+    owner = models.CharField(max_length=80, blank=True)
+    lease_expires_at = models.DateTimeField(null=True)
+    enqueued_at = models.DateTimeField(null=True, help_text="when a message for it was last sent")
+    output_bytes = models.BigIntegerField(default=0)
+    error_bytes = models.BigIntegerField(default=0)
+    halted = models.CharField(max_length=40, blank=True, help_text="error code of the lines that were never sent")
+    error = models.TextField(blank=True, help_text="why the last claim let go")
+
+    objects = ChunkQuerySet.as_manager()
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=["batch", "index"], name="chunk_once_per_batch"),
+            models.CheckConstraint(condition=Q(end__gt=models.F("start"), lines__gt=0), name="chunk_has_lines"),
+        )
+        indexes = (
+            models.Index(fields=["state", "lease_expires_at"], condition=~Q(state="done"), name="chunk_not_done"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.batch_id}/{self.index}"

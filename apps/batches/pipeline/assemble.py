@@ -1,0 +1,127 @@
+"""The last stage: joins the parts of all chunks to the output and error files and ends the batch."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import structlog
+from django.db import transaction
+from django.utils import timezone
+
+from apps.api.errors import StorageError
+from apps.api.ids import new_id
+from apps.batches import heartbeat, lifecycle
+from apps.batches.models import Batch, Chunk
+from apps.batches.pipeline.parts import ERROR, KINDS, OUTPUT
+from apps.batches.states import BatchStatus, ChunkState
+from apps.files import storage, uploads
+from apps.files.models import File, Purpose, expiry
+
+log = structlog.get_logger(__name__)
+
+SIZE_COLUMN = {OUTPUT: "output_bytes", ERROR: "error_bytes"}
+
+
+def assemble(batch_id: str) -> bool:
+    """Ends the batch if all its chunks are done; True if this call did.
+
+    Run twice, or by two workers at once, it gives one result: the keys are deterministic, their content too, and only
+    one guarded UPDATE ends the batch. Files are written before the transaction that registers them and moves the
+    batch, so no I/O happens inside it, and no File row lacks its bytes. Parts go last: until then all can be repeated.
+    Raises StorageError.
+    """
+    batch = Batch.objects.filter(pk=batch_id).select_related("input_file").first()
+    if batch is None or batch.is_terminal or not is_ready(batch_id):
+        return False
+    chunks = list(Chunk.objects.filter(batch=batch).order_by("index"))
+    ending = _ending(batch, chunks)
+    try:
+        sizes = {kind: _join(batch, chunks, kind) for kind in KINDS}
+    except FileNotFoundError:
+        return _explain_missing_parts(batch)
+    if not _end(batch, ending, sizes):
+        return False
+    _clear_up(batch, chunks)
+    return True
+
+
+def is_ready(batch_id: str) -> bool:
+    """Every chunk is done. Asked in a new transaction after a chunk's commit, so that the last one sees the others."""
+    return not Chunk.objects.filter(batch=batch_id).exclude(state=ChunkState.DONE).exists()
+
+
+def _ending(batch: Batch, chunks: Iterable[Chunk]) -> BatchStatus:
+    """Which terminal state the batch comes to. Only a batch that completes passes through `finalizing`."""
+    if any(chunk.halted == heartbeat.EXPIRED for chunk in chunks) and batch.status == BatchStatus.IN_PROGRESS:
+        return BatchStatus.EXPIRED
+    if batch.status == BatchStatus.IN_PROGRESS:
+        lifecycle.move(batch.pk, BatchStatus.FINALIZING)
+    return BatchStatus.COMPLETED
+
+
+def _join(batch: Batch, chunks: Iterable[Chunk], kind: str) -> int:
+    """Writes one final file from its parts and returns its bytes; nothing is written when there are none."""
+    with storage.Spool() as spool:
+        for chunk in chunks:
+            length = getattr(chunk, SIZE_COLUMN[kind])
+            if length:
+                key = storage.part_key(batch.pk, chunk.index, chunk.epoch, kind)
+                for block in storage.blocks(storage.open_object(key), length):
+                    spool.write(block)
+        written = spool.written()
+        expected = sum(getattr(chunk, SIZE_COLUMN[kind]) for chunk in chunks)
+        if written != expected:
+            log.error("parts are short", batch_id=batch.pk, kind=kind, expected=expected, got=written)
+            raise StorageError
+        if written:
+            storage.store(storage.result_key(batch.pk, kind), spool)
+    return written
+
+
+def _explain_missing_parts(batch: Batch) -> bool:
+    """Parts vanish when somebody else has just ended the batch; any other cause is a fault that must be heard of."""
+    batch.refresh_from_db()
+    if batch.is_terminal:
+        return False
+    log.error("parts are missing", batch_id=batch.pk)
+    raise StorageError
+
+
+def _end(batch: Batch, ending: BatchStatus, sizes: dict[str, int]) -> bool:
+    """Registers the files and moves the batch to its end, together or not at all."""
+    with transaction.atomic():
+        files = {f"{kind}_file": _register(batch, kind, size) for kind, size in sizes.items() if size}
+        tally: dict[str, Any] = Chunk.objects.tallies([batch])[batch.pk]._asdict()
+        moved = lifecycle.move(batch.pk, ending, **files, **tally) or (
+            # Cancelled in the meantime: what was assembled is what the cancelled batch keeps.
+            lifecycle.move(batch.pk, BatchStatus.CANCELLED, **files, **tally)
+        )
+        if not moved:
+            transaction.set_rollback(True)
+    return moved
+
+
+def _register(batch: Batch, kind: str, size: int) -> File:
+    file_id, now = new_id("file-"), timezone.now()
+    return File.objects.create(
+        id=file_id,
+        project_id=batch.project_id,
+        filename=f"{file_id}.jsonl",
+        purpose=Purpose.BATCH_OUTPUT,
+        is_error=kind == ERROR,
+        bytes=size,
+        object_key=storage.result_key(batch.pk, kind),
+        created_at=now,
+        expires_at=expiry(now, batch.output_expires_after),
+    )
+
+
+def _clear_up(batch: Batch, chunks: Iterable[Chunk]) -> None:
+    """Removes what the ended batch needs no more. It has ended: a failure here is the purge sweep's to mend."""
+    try:
+        for chunk in chunks:
+            for kind in KINDS:
+                if getattr(chunk, SIZE_COLUMN[kind]):
+                    storage.remove(storage.part_key(batch.pk, chunk.index, chunk.epoch, kind))
+        uploads.remove_if_unread(batch.input_file_id)
+    except StorageError:
+        log.warning("clearing up failed", batch_id=batch.pk, exc_info=True)

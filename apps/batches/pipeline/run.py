@@ -1,0 +1,214 @@
+"""Runs one chunk: claims it, sends its lines, writes its parts, commits."""
+
+import asyncio
+import sys
+from collections import deque
+from functools import cache, partial
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError
+
+from apps.api.ids import line_id
+from apps.batches import heartbeat, leases
+from apps.batches.leases import Beat, Claim
+from apps.batches.models import Tally
+from apps.batches.pipeline import parts
+from apps.batches.pipeline.parts import ERROR, OUTPUT, InputLine, Parts
+from apps.files import storage
+from apps.inference.client import Client
+from apps.inference.halt import Halt
+from apps.inference.loop import shared_loop
+from apps.inference.results import Completed, Failed, LineRequest, Result, Unsent
+from apps.inference.transport import AiohttpTransport
+from apps.inference.upstream import Upstream
+from apps.inference.usage import NO_USAGE, Usage
+
+log = structlog.get_logger(__name__)
+
+# A line may nest a thousand levels (wire.md §6), and msgspec counts each against Python's limit.
+sys.setrecursionlimit(max(sys.getrecursionlimit(), 4_000))
+
+# What a line that was never sent says, by why the run was halted.
+UNSENT = {
+    heartbeat.CANCELLED: "The batch was cancelled before this line was sent",
+    heartbeat.EXPIRED: "The batch's completion window ended before this line was sent",
+    heartbeat.KEY_REVOKED: "The API key that submitted this batch was revoked before this line was sent",
+}
+
+
+def run(chunk_id: int) -> bool:
+    """Brings the chunk to `done` if it can be claimed; True if this call committed it.
+
+    Never raises: whatever goes wrong, the chunk goes back to pending (or its lease runs out) and is sent again.
+    """
+    claim = _claim(chunk_id)
+    if claim is None:
+        return False
+    names = {"batch_id": claim.chunk.batch_id, "chunk": claim.chunk.index, "epoch": claim.epoch}
+    with structlog.contextvars.bound_contextvars(**names):
+        try:
+            return _run_claimed(claim)
+        except Exception as error:
+            log.exception("chunk failed")
+            _let_go(claim, f"{type(error).__name__}: {error}")
+            return False
+
+
+def _claim(chunk_id: int) -> Claim | None:
+    try:
+        return leases.claim(chunk_id)
+    except DatabaseError:
+        log.warning("chunk not claimed; the resume sweep will send it again", exc_info=True)
+        return None
+
+
+def _let_go(claim: Claim, error: str) -> None:
+    try:
+        leases.release(claim, error)
+    except DatabaseError:
+        log.warning("chunk not released; its lease will run out", exc_info=True)
+
+
+def _run_claimed(claim: Claim) -> bool:
+    chunk = claim.chunk
+    data = storage.read_range(chunk.batch.input_file.object_key, chunk.start, chunk.end)
+    chunk_run = ChunkRun(claim, parts.parse_lines(data, chunk.first_line))
+    with heartbeat.heartbeat.keep(chunk_run):
+        shared_loop().run(chunk_run.send_all())
+        if chunk_run.is_abandoned:
+            leases.release(claim)
+            log.info("chunk abandoned", reason=chunk_run.halted)
+            return False
+        return _commit(claim, chunk_run)
+
+
+def _commit(claim: Claim, chunk_run: "ChunkRun") -> bool:
+    sizes = chunk_run.parts.write(claim)
+    committed = leases.commit(
+        claim,
+        chunk_run.tally(),
+        halted=chunk_run.halted,
+        output_bytes=sizes[OUTPUT],
+        error_bytes=sizes[ERROR],
+    )
+    if not committed:
+        log.warning("chunk was lost to another worker")
+        parts.remove_parts(claim)
+        return False
+    log.info("chunk done", completed=chunk_run.parts.count(OUTPUT), failed=chunk_run.parts.count(ERROR))
+    return True
+
+
+class ChunkRun:
+    """The lines of one claimed chunk on their way through the event loop.
+
+    `beat` and `halt` may be called from any thread; all else runs on the loop's.
+    """
+
+    def __init__(self, claim: Claim, lines: list[tuple[int, InputLine]]) -> None:
+        self.parts = Parts()
+        self.usage = NO_USAGE
+        self._claim = claim
+        self._lines = lines
+        self._batch = claim.chunk.batch
+        self._halt = Halt()
+        self._tasks: set[asyncio.Task[Result]] = set()
+        self._crashes: list[BaseException] = []
+
+    @property
+    def halted(self) -> str:
+        """Why the run was halted, or an empty text."""
+        return self._halt.reason or ""
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Halted so that nothing of it may be kept."""
+        return bool(self.halted) and self.halted not in UNSENT
+
+    def beat(self) -> Beat:
+        return Beat(self._claim.chunk.pk, self._claim.epoch, self.parts.count(OUTPUT), self.parts.count(ERROR))
+
+    def halt(self, reason: str) -> None:
+        shared_loop().call_soon(self._stop, reason)
+
+    def tally(self) -> Tally:
+        return Tally(self.parts.count(OUTPUT), self.parts.count(ERROR), *self.usage)
+
+    async def send_all(self) -> None:
+        """Sends every line as slots come free and waits for the last answer; once halted, the rest stays unsent.
+
+        Tasks exist for lines that were sent, not for those that wait for a slot. Raises RuntimeError if a line has no
+        result in the end, unless the run was abandoned.
+        """
+        client, waiting = inference_client(), deque(self._lines)
+        while waiting and await client.slots.acquire(self._halt):
+            number, line = waiting.popleft()
+            task = client.start(self._request(number, line), self._halt)
+            self._tasks.add(task)
+            task.add_done_callback(partial(self._finish, number, line))
+        if not self.is_abandoned:
+            for number, line in waiting:
+                self._keep(number, line, Unsent())
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        self._check_whole()
+
+    def _stop(self, reason: str) -> None:
+        self._halt.set(reason)
+        if self.is_abandoned:
+            for task in self._tasks:
+                task.cancel()
+
+    def _request(self, number: int, line: InputLine) -> LineRequest:
+        return LineRequest(line_id(self._batch.pk, number), self._batch.endpoint, bytes(line.body))
+
+    def _finish(self, number: int, line: InputLine, task: asyncio.Task[Result]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        if crash := task.exception():
+            self._crashes.append(crash)
+        elif not self.is_abandoned:
+            self._keep(number, line, task.result())
+
+    def _keep(self, number: int, line: InputLine, result: Result) -> None:
+        name = line_id(self._batch.pk, number)
+        match result:
+            case Completed():
+                self.parts.add(OUTPUT, number, parts.output_line(name, line.custom_id, result))
+                self.usage = Usage(*map(sum, zip(self.usage, result.usage, strict=True)))
+            case Failed():
+                self.parts.add(ERROR, number, parts.error_line(name, line.custom_id, result))
+            case Unsent():
+                self.parts.add(ERROR, number, parts.error_line(name, line.custom_id, unsent_error(self.halted, result)))
+
+    def _check_whole(self) -> None:
+        """No line may ever be lost: a chunk commits with a result for each line it was planned with, or not at all."""
+        kept = self.parts.count(OUTPUT) + self.parts.count(ERROR)
+        if kept != self._claim.chunk.lines and not self.is_abandoned:
+            crash = self._crashes[0] if self._crashes else None
+            raise RuntimeError(f"{kept} results for {self._claim.chunk.lines} lines") from crash
+
+
+def unsent_error(reason: str, unsent: Unsent) -> Failed:
+    """The error of a line that a halted run never sent, or never got through (wire.md §8)."""
+    if reason == heartbeat.EXPIRED and unsent.last is not None:
+        return unsent.last
+    waited = f" (it waited: {unsent.cause})" if unsent.cause else ""
+    return Failed(reason, UNSENT[reason] + waited)
+
+
+@cache
+def inference_client() -> Client:
+    """The client of this process; its session and slots live as long as the process. For the event loop's thread."""
+    upstream = Upstream(
+        name="default",
+        base_url=settings.INFERENCE_BASE_URL,
+        api_key=settings.INFERENCE_API_KEY or None,
+        max_in_flight=settings.INFERENCE_MAX_IN_FLIGHT,
+        connect_timeout=settings.INFERENCE_CONNECT_TIMEOUT,
+        read_timeout=settings.INFERENCE_READ_TIMEOUT,
+        max_attempts=settings.INFERENCE_MAX_ATTEMPTS,
+    )
+    return Client(upstream, AiohttpTransport(upstream.connect_timeout, upstream.read_timeout))

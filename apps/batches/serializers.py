@@ -1,0 +1,103 @@
+"""The Batch as the wire shows it (wire.md §7), and the request that creates one (wire.md §6)."""
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from apps.api.errors import InvalidRequest
+from apps.batches.lifecycle import BatchRequest
+from apps.batches.models import Batch, Chunk, Tally
+from apps.files.uploads import parse_expiry
+from apps.projects.models import ApiKey
+
+MOST_METADATA_BYTES = 16 * 1024
+MOST_ENDPOINT_CHARACTERS = 200
+TIMESTAMPS = (
+    "created_at",
+    "in_progress_at",
+    "expires_at",
+    "finalizing_at",
+    "completed_at",
+    "failed_at",
+    "expired_at",
+    "cancelling_at",
+    "cancelled_at",
+)
+
+
+def batches_json(batches: Iterable[Batch]) -> list[dict[str, Any]]:
+    """Batches with live counts; one query for all that have not ended yet."""
+    batches = list(batches)
+    live = Chunk.objects.tallies(batch for batch in batches if not batch.is_terminal)
+    return [_batch_json(batch, live.get(batch.pk, batch.tally)) for batch in batches]
+
+
+def batch_json(batch: Batch) -> dict[str, Any]:
+    return batches_json([batch])[0]
+
+
+def _batch_json(batch: Batch, tally: Tally) -> dict[str, Any]:
+    return {
+        "id": batch.id,
+        "object": "batch",
+        "endpoint": batch.endpoint,
+        "errors": batch.errors,
+        "input_file_id": batch.input_file_id,
+        "completion_window": "24h",
+        "status": batch.status,
+        "output_file_id": batch.output_file_id,
+        "error_file_id": batch.error_file_id,
+        **{name: _seconds(getattr(batch, name)) for name in TIMESTAMPS},
+        "request_counts": {"total": batch.total, "completed": tally.completed, "failed": tally.failed},
+        "model": batch.model,
+        "usage": {
+            "input_tokens": tally.input_tokens,
+            "input_tokens_details": {"cached_tokens": tally.cached_tokens},
+            "output_tokens": tally.output_tokens,
+            "output_tokens_details": {"reasoning_tokens": tally.reasoning_tokens},
+            "total_tokens": tally.total_tokens,
+        },
+        "metadata": batch.metadata,
+    }
+
+
+def _seconds(moment: datetime | None) -> int | None:
+    return int(moment.timestamp()) if moment else None
+
+
+def parse_create(data: dict[str, Any], api_key: ApiKey) -> BatchRequest:
+    """The checked request. Raises InvalidRequest with the messages of wire.md §6, rows 1–4, in that order."""
+    for name in ("input_file_id", "endpoint"):
+        if not isinstance(data.get(name), str) or not data[name]:
+            raise InvalidRequest(f"{name} is required", param=name)
+    if data.get("completion_window", "24h") != "24h":
+        raise InvalidRequest('completion_window must be "24h"', param="completion_window")
+    return BatchRequest(
+        project=api_key.project,
+        api_key=api_key,
+        input_file_id=data["input_file_id"],
+        endpoint=_storable(data["endpoint"]),
+        metadata=_metadata(data.get("metadata", {})),
+        output_expires_after=_output_expiry(data.get("output_expires_after")),
+    )
+
+
+def _storable(endpoint: str) -> str:
+    """The endpoint as Postgres can keep it with a failed batch; no wrong endpoint becomes an allowed one by this."""
+    return endpoint.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")[:MOST_ENDPOINT_CHARACTERS]
+
+
+def _metadata(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict) or len(json.dumps(value)) > MOST_METADATA_BYTES:
+        raise InvalidRequest("metadata must be an object", param="metadata")
+    return value
+
+
+def _output_expiry(value: Any) -> int | None:
+    field = "output_expires_after"
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"{field} must be an object", param=field)
+    return parse_expiry(value.get("anchor"), value.get("seconds"), field)

@@ -1,0 +1,40 @@
+"""The states of a batch and of a chunk, and the edges between them, as data (docs/architecture.md draws them)."""
+
+from django.db.models import TextChoices
+
+
+class BatchStatus(TextChoices):
+    VALIDATING = "validating"
+    FAILED = "failed"
+    IN_PROGRESS = "in_progress"
+    FINALIZING = "finalizing"
+    COMPLETED = "completed"
+    EXPIRED = "expired"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+
+
+class ChunkState(TextChoices):
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+
+
+EDGES: dict[BatchStatus, frozenset[BatchStatus]] = {
+    BatchStatus.VALIDATING: frozenset({BatchStatus.IN_PROGRESS, BatchStatus.FAILED}),
+    BatchStatus.IN_PROGRESS: frozenset({BatchStatus.FINALIZING, BatchStatus.CANCELLING, BatchStatus.EXPIRED}),
+    # A cancel is honoured until the last moment: it may overtake the assembly, whose result is then kept as cancelled.
+    BatchStatus.FINALIZING: frozenset({BatchStatus.COMPLETED, BatchStatus.CANCELLING}),
+    BatchStatus.CANCELLING: frozenset({BatchStatus.CANCELLED}),
+}
+
+TERMINAL = frozenset(status for status in BatchStatus if status not in EDGES)
+UNFINISHED = frozenset(EDGES)
+"""Not terminal: the batch still needs work, and its input's bytes."""
+RUNNABLE = frozenset({BatchStatus.IN_PROGRESS, BatchStatus.CANCELLING})
+"""Chunks of such a batch may be claimed; a cancelling one's to write what was not sent."""
+
+
+def sources(target: BatchStatus) -> frozenset[BatchStatus]:
+    """The states from which an edge leads to `target`."""
+    return frozenset(source for source, targets in EDGES.items() if target in targets)

@@ -1,0 +1,99 @@
+"""Finds, from what Postgres knows, batches whose messages were lost, late or never sent; safe to run any time."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import NamedTuple
+
+import structlog
+from django.db.models import Case, Exists, OuterRef, Q, When
+from django.db.models.functions import Now
+
+from apps.batches.models import Batch, Chunk, ChunkQuerySet
+from apps.batches.states import RUNNABLE, BatchStatus, ChunkState
+
+log = structlog.get_logger(__name__)
+
+START_GRACE = timedelta(seconds=10)
+"""A batch this young may still have its first messages on the way."""
+LOST_AFTER = timedelta(seconds=60)
+"""A message older than this, while its queue is empty, was lost with its broker."""
+FORGOTTEN_AFTER = timedelta(minutes=15)
+"""A message older than this is repeated even if its queue is busy: a doubled one does no harm."""
+MOST_AT_ONCE = 5_000
+
+
+FINALIZE_GRACE = timedelta(seconds=60)
+"""A batch that has been finalizing for longer has lost whoever assembled it."""
+
+IsIdle = Callable[[str], bool]
+"""Tells of a project, by its id, whether the queue of its chunks is empty."""
+
+
+class PendingChunk(NamedTuple):
+    """A chunk that needs a message."""
+
+    project_id: str
+    chunk_id: int
+
+
+class Found(NamedTuple):
+    """What the resume sweep asks its caller to send: chunks to run, and ids of batches to finalize."""
+
+    chunks: list[PendingChunk]
+    ready: list[str]
+
+
+def resume(is_idle: IsIdle) -> Found:
+    """Chunks that nobody runs and no message will bring back, and batches that only wait to be assembled."""
+    if stalled := reclaim_stalled():
+        log.warning("leases ran out", chunks=stalled)
+    return Found(list(_unsent_chunks(is_idle)), _ready_batches())
+
+
+def reclaim_stalled() -> int:
+    """Puts chunks whose lease ran out back to pending; their workers cannot commit any more."""
+    stalled = Chunk.objects.filter(state=ChunkState.RUNNING, lease_expires_at__lt=Now())
+    return stalled.update(
+        state=ChunkState.PENDING, lease_expires_at=None, enqueued_at=None, completed=0, failed=0, error="lease ran out"
+    )
+
+
+def overdue() -> list[str]:
+    """Batches past their deadline, or cancelling, that still have pending chunks: these lines only need writing off."""
+    ending = Q(status=BatchStatus.CANCELLING) | Q(status=BatchStatus.IN_PROGRESS, expires_at__lte=Now())
+    pending = Chunk.objects.filter(batch=OuterRef("pk"), state=ChunkState.PENDING)
+    return list(Batch.objects.filter(ending, Exists(pending)).values_list("pk", flat=True)[:MOST_AT_ONCE])
+
+
+def chunks_of(batch_id: str) -> list[PendingChunk]:
+    """The pending chunks of one batch, in order."""
+    return _as_pending(Chunk.objects.filter(batch=batch_id, state=ChunkState.PENDING, batch__status__in=RUNNABLE))
+
+
+def mark_sent(chunks: list[PendingChunk]) -> None:
+    """Notes that messages for these chunks went out just now."""
+    Chunk.objects.filter(pk__in=[chunk.chunk_id for chunk in chunks]).update(enqueued_at=Now())
+
+
+def _unsent_chunks(is_idle: IsIdle) -> Iterator[PendingChunk]:
+    never = Q(enqueued_at=None, batch__in_progress_at__lt=Now() - START_GRACE)
+    perhaps_lost = Q(enqueued_at__lt=Now() - LOST_AFTER)
+    forgotten = Q(enqueued_at=None) | Q(enqueued_at__lt=Now() - FORGOTTEN_AFTER)
+    waiting = Chunk.objects.filter(never | perhaps_lost, state=ChunkState.PENDING, batch__status__in=RUNNABLE)
+    rows = waiting.annotate(is_forgotten=Case(When(forgotten, then=True), default=False))
+    for chunk in rows.order_by("pk").values_list("batch__project_id", "pk", "is_forgotten")[:MOST_AT_ONCE]:
+        project_id, chunk_id, is_forgotten = str(chunk[0]), chunk[1], chunk[2]
+        if is_forgotten or is_idle(project_id):
+            yield PendingChunk(project_id, chunk_id)
+
+
+def _ready_batches() -> list[str]:
+    unfinished_chunk = Chunk.objects.filter(batch=OuterRef("pk")).exclude(state=ChunkState.DONE)
+    stuck = Q(status=BatchStatus.FINALIZING, finalizing_at__lt=Now() - FINALIZE_GRACE)
+    started = Batch.objects.filter(Q(status__in=RUNNABLE) | stuck)
+    return list(started.filter(~Exists(unfinished_chunk)).values_list("pk", flat=True)[:MOST_AT_ONCE])
+
+
+def _as_pending(chunks: ChunkQuerySet) -> list[PendingChunk]:
+    rows = chunks.order_by("pk").values_list("batch__project_id", "pk")[:MOST_AT_ONCE]
+    return [PendingChunk(str(project_id), chunk_id) for project_id, chunk_id in rows]

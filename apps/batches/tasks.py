@@ -1,0 +1,98 @@
+"""The wiring: which message leads to which stage, and what is sent next. Queues are in zerobatch/routes.py."""
+
+from collections.abc import Callable
+from functools import cache, partial
+
+import structlog
+from celery import chord, current_app, shared_task
+from celery.signals import worker_shutting_down
+from django.db import transaction
+from kombu.exceptions import OperationalError
+
+from apps.batches import sweeps
+from apps.batches.heartbeat import heartbeat
+from apps.batches.models import Chunk
+from apps.batches.pipeline import assemble, run
+from apps.batches.sweeps import PendingChunk
+
+log = structlog.get_logger(__name__)
+
+
+def on_commit(send: Callable[[], object]) -> None:
+    """Sends when the current transaction is committed. With the broker away nothing is sent, and nothing is lost: the
+    resume sweep finds in Postgres what still needs a message.
+    """
+    transaction.on_commit(partial(_try, send))
+
+
+@shared_task(name="batches.start")
+def start(batch_id: str) -> None:
+    """Sends the chunks of a new batch as a chord whose callback finalizes it."""
+    chunks = sweeps.chunks_of(batch_id)
+    if chunks:
+        sweeps.mark_sent(chunks)
+        chord([run_chunk.si(*chunk) for chunk in chunks])(finalize.si(batch_id))
+
+
+@shared_task(name="batches.run_chunk")
+def run_chunk(_project_id: str, chunk_id: int) -> None:
+    """Never raises and returns None: a failed header would fail the chord.
+
+    Sweeps send chunks outside the chord, so whoever finishes the last one says so too; finalizing twice does no harm.
+    """
+    if run.run(chunk_id):
+        batch_id = Chunk.objects.values_list("batch_id", flat=True).get(pk=chunk_id)
+        if assemble.is_ready(batch_id):
+            _try(partial(finalize.delay, batch_id))
+
+
+@shared_task(name="batches.finalize")
+def finalize(batch_id: str) -> None:
+    assemble.assemble(batch_id)
+
+
+@shared_task(name="batches.write_off")
+def write_off(batch_id: str) -> None:
+    """Ends the pending chunks of a cancelled or overdue batch without waiting for their turn in the queue."""
+    for project_id, chunk_id in sweeps.chunks_of(batch_id):
+        run_chunk(project_id, chunk_id)
+
+
+@shared_task(name="batches.resume")
+def resume() -> None:
+    found = sweeps.resume(cache(_is_idle))
+    _send_chunks(found.chunks)
+    for batch_id in found.ready:
+        finalize.delay(batch_id)
+
+
+@shared_task(name="batches.expire")
+def expire() -> None:
+    for batch_id in sweeps.overdue():
+        write_off.delay(batch_id)
+
+
+@worker_shutting_down.connect
+def let_go_of_chunks(**_: object) -> None:
+    """On SIGTERM the chunks of this process go back to pending, so that the worker need not wait for its upstream."""
+    heartbeat.stop()
+
+
+def _send_chunks(chunks: list[PendingChunk]) -> None:
+    sweeps.mark_sent(chunks)
+    for chunk in chunks:
+        run_chunk.delay(*chunk)
+
+
+def _is_idle(project_id: str) -> bool:
+    """No message waits in the queue of the project's chunks."""
+    queue = current_app.amqp.router.route({}, run_chunk.name, args=(project_id, 0))["queue"]
+    with current_app.connection_or_acquire() as connection, connection.channel() as channel:
+        return bool(channel.queue_declare(queue=queue.name, passive=True).message_count == 0)
+
+
+def _try(send: Callable[[], object]) -> None:
+    try:
+        send()
+    except OperationalError:
+        log.warning("broker away; the resume sweep will send this", exc_info=True)

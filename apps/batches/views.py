@@ -1,0 +1,46 @@
+"""The endpoints of /v1/batches (wire.md §6–7)."""
+
+from typing import Any
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from apps.api import pagination
+from apps.batches import lifecycle, tasks
+from apps.batches.models import Batch
+from apps.batches.pipeline.submit import submit
+from apps.batches.serializers import batch_json, batches_json, parse_create
+from apps.projects.authentication import project_of
+
+DEFAULT_BATCHES, MOST_BATCHES = 20, 100
+
+
+class BatchesView(APIView):
+    def post(self, request: Request) -> Response:
+        body: Any = request.data
+        key: Any = request.auth
+        batch = submit(parse_create(body, key))
+        tasks.on_commit(lambda: tasks.start.delay(batch.pk))
+        return Response(batch_json(batch))
+
+    def get(self, request: Request) -> Response:
+        query, project = request.query_params, project_of(request)
+        limit = pagination.parse_limit(query.get("limit"), default=DEFAULT_BATCHES, most=MOST_BATCHES, clamp_below=True)
+        after = lifecycle.find(project, query["after"], param="after") if query.get("after") else None
+        found, has_more = pagination.page(Batch.objects.filter(project=project), after=after, limit=limit)
+        return Response(pagination.list_body(batches_json(found), has_more=has_more))
+
+
+class BatchView(APIView):
+    def get(self, request: Request, batch_id: str) -> Response:
+        return Response(batch_json(lifecycle.find(project_of(request), batch_id)))
+
+
+class CancelView(APIView):
+    def post(self, request: Request, batch_id: str) -> Response:
+        project = project_of(request)
+        batch = lifecycle.find(project, batch_id)
+        if lifecycle.cancel(batch):
+            tasks.on_commit(lambda: tasks.write_off.delay(batch_id))
+        return Response(batch_json(lifecycle.find(project, batch_id)))

@@ -1,0 +1,75 @@
+"""Reads JSONL as a stream of lines, in memory that does not grow with the file."""
+
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+BOM = b"\xef\xbb\xbf"
+BLANK = b" \t\r"
+
+
+class Readable(Protocol):
+    def readline(self, limit: int, /) -> bytes: ...
+
+
+class Line(NamedTuple):
+    """One non-blank line: its 1-based number, its bytes without LF or CRLF, its byte range [start, end) in the file.
+
+    `text` is None when the line is longer than the limit: such a line is never held in memory.
+    """
+
+    number: int
+    text: bytes | None
+    start: int
+    end: int
+
+
+def read_lines(stream: Readable, *, max_line_bytes: int) -> Iterator[Line]:
+    """The non-blank lines of a whole file, in order.
+
+    wire.md §6: they end with LF or CRLF, blank ones are counted but skipped, a BOM at the start is skipped.
+    `end` is where the next line starts, so consecutive lines give contiguous ranges.
+    """
+    number, position = 0, 0
+    for raw, length in _raw_lines(stream, max_line_bytes + len(BOM) + 2):
+        number += 1
+        start, position = position, position + length
+        text = raw
+        if text is not None:
+            text = _content(text, first=number == 1)
+            if not text.strip(BLANK):
+                continue
+            if len(text) > max_line_bytes:
+                text = None
+        yield Line(number, text, start, position)
+
+
+def split_lines(data: bytes, first_line: int) -> Iterator[tuple[int, bytes]]:
+    """(number, text) of each non-blank line of a byte range that starts at line `first_line`."""
+    for number, raw in enumerate(data.split(b"\n"), start=first_line):
+        text = _content(raw, first=number == 1)
+        if text.strip(BLANK):
+            yield number, text
+
+
+def _content(raw: bytes, *, first: bool) -> bytes:
+    if first and raw.startswith(BOM):
+        raw = raw[len(BOM) :]
+    return raw.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def _raw_lines(stream: Readable, most: int) -> Iterator[tuple[bytes | None, int]]:
+    """(bytes with the LF, length) of each line; the bytes are None for a line of `most` bytes or more."""
+    while raw := stream.readline(most):
+        if len(raw) < most or raw.endswith(b"\n"):
+            yield raw, len(raw)
+        else:
+            yield None, len(raw) + _skip_line(stream, most)
+
+
+def _skip_line(stream: Readable, most: int) -> int:
+    skipped = 0
+    while raw := stream.readline(most):
+        skipped += len(raw)
+        if raw.endswith(b"\n"):
+            break
+    return skipped

@@ -1,0 +1,109 @@
+"""Object keys and what we do with stored bytes, all through `STORAGES`: a local folder or S3."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import structlog
+from django.conf import settings
+from django.core.files.storage import default_storage
+from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
+
+from apps.api.errors import StorageError
+
+log = structlog.get_logger(__name__)
+
+BLOCK_BYTES = 256 * 1024
+
+
+def upload_key(file_id: str) -> str:
+    return f"files/{file_id}.jsonl"
+
+
+def result_key(batch_id: str, kind: str) -> str:
+    """Where a batch's `output` or `error` file lies; deterministic, so that assembling twice writes one object."""
+    return f"batches/{batch_id}/{kind}.jsonl"
+
+
+def part_key(batch_id: str, index: int, epoch: int, kind: str) -> str:
+    """Where one claim of a chunk writes its lines; the epoch keeps two owners of one chunk apart."""
+    return f"batches/{batch_id}/parts/{index}.{epoch}.{kind}.jsonl"
+
+
+class Spool(TemporaryUploadedFile):
+    """A temporary file on the storage's own file system, which `store` then moves into place.
+
+    Nothing half-written is ever visible under a key: the local storage renames it, S3 shows an object when it is whole.
+    """
+
+    def __init__(self, name: str = "spool") -> None:
+        folder: Path = settings.SPOOL_DIR
+        folder.mkdir(parents=True, exist_ok=True)
+        # Not TemporaryUploadedFile's own constructor: it writes where Django's one setting says, for all uploads.
+        spooled = tempfile.NamedTemporaryFile(dir=folder, suffix=".spool")  # noqa: SIM115  closed with the Spool
+        UploadedFile.__init__(self, spooled, name, "application/jsonl", 0)
+
+    def written(self) -> int:
+        """Bytes in the file so far."""
+        spooled: Any = self.file
+        return int(spooled.tell())
+
+
+def store(key: str, spool: TemporaryUploadedFile) -> None:
+    """Puts the spooled bytes at `key`, durably. Raises StorageError."""
+    with storage_errors("store", key):
+        written: Any = spool.file
+        written.flush()
+        os.fsync(written.fileno())  # once an object, never once a line
+        spool.size = written.tell()
+        written.seek(0)
+        default_storage.save(key, spool)
+
+
+def read_range(key: str, start: int, end: int) -> bytes:
+    """The bytes [start, end) of an object. Raises StorageError, also when they are not all there."""
+    with storage_errors("read", key), default_storage.open(key, "rb") as stored:
+        stored.seek(start)
+        data: bytes = stored.read(end - start)
+    if len(data) != end - start:
+        log.error("stored object is short", key=key, start=start, end=end, got=len(data))
+        raise StorageError
+    return data
+
+
+def blocks(stored: IO[bytes] | Any, length: int) -> Iterator[bytes]:
+    """`length` bytes of an open object from where it stands, block by block; closes it at the end."""
+    with stored:
+        while length > 0 and (block := stored.read(min(BLOCK_BYTES, length))):
+            length -= len(block)
+            yield block
+
+
+def open_object(key: str) -> Any:
+    """The object, open for reading. Raises FileNotFoundError if there is none, StorageError on any other failure."""
+    with storage_errors("open", key):
+        return default_storage.open(key, "rb")
+
+
+def remove(key: str) -> None:
+    """Removes an object; one that is not there is no error. Raises StorageError."""
+    with storage_errors("remove", key):
+        default_storage.delete(key)
+
+
+@contextmanager
+def storage_errors(action: str, key: str, *, passing: type[Exception] = StorageError) -> Iterator[None]:
+    """Whatever the storage raises becomes StorageError, but FileNotFoundError, which tells something of its own.
+
+    `passing` is an exception of the caller's own that goes through.
+    """
+    try:
+        yield
+    except (FileNotFoundError, StorageError, passing):
+        raise
+    except Exception as error:
+        log.exception("storage failed", action=action, key=key)
+        raise StorageError from error

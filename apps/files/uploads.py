@@ -1,0 +1,111 @@
+"""What becomes of a file: taken in, or deleted when nobody reads it any more."""
+
+from typing import Any
+
+import structlog
+from django.core.files.uploadedfile import TemporaryUploadedFile
+from django.db.models import F
+from django.utils import timezone
+
+from apps.api.errors import InvalidRequest, NotFound
+from apps.api.ids import is_wellformed, new_id
+from apps.files import storage
+from apps.files.models import File, Purpose, expiry
+from apps.projects.models import Project
+
+log = structlog.get_logger(__name__)
+
+LEAST_EXPIRY_SECONDS, MOST_EXPIRY_SECONDS = 3_600, 2_592_000
+
+
+def store_upload(project: Project, spool: TemporaryUploadedFile, expires_after: int | None) -> File:
+    """Stores the received bytes as they are, then registers them. Raises StorageError.
+
+    In that order a crash leaves an object without a row, which nobody sees, never a row without its object.
+    """
+    file_id, now = new_id("file-"), timezone.now()
+    key = storage.upload_key(file_id)
+    storage.store(key, spool)
+    stored = File.objects.create(
+        id=file_id,
+        project=project,
+        filename=spool.name or f"{file_id}.jsonl",
+        purpose=Purpose.BATCH,
+        bytes=spool.size or 0,
+        object_key=key,
+        created_at=now,
+        expires_at=expiry(now, expires_after),
+    )
+    log.info("file stored", file_id=file_id, bytes=stored.bytes)
+    return stored
+
+
+def find_live(project: Project, file_id: object) -> File:
+    """The project's file that a client can see. Raises NotFound `file_not_found`."""
+    found = File.objects.live().filter(project=project, id=file_id).first() if is_wellformed(file_id) else None
+    if found is None:
+        raise NotFound(f"File {str(file_id)[:100]} not found", code="file_not_found", param="file_id")
+    return found
+
+
+def find_cursor(project: Project, file_id: str | None) -> File | None:
+    """The row that paging goes on from; a file deleted meanwhile still marks its place. Raises NotFound."""
+    if not file_id:
+        return None
+    found = File.objects.filter(project=project, id=file_id).first() if is_wellformed(file_id) else None
+    if found is None:
+        raise NotFound(f"File {file_id[:100]} not found", code="file_not_found", param="after")
+    return found
+
+
+def delete(stored: File) -> None:
+    """Deletes the file: 404 from now on, its bytes removed at once unless an unfinished batch reads them (wire.md §4).
+
+    Of two deletions at once, one wins and removes. Raises StorageError; the file is deleted all the same.
+    """
+    if File.objects.filter(pk=stored.pk, deleted_at=None).update(deleted_at=timezone.now()):
+        remove_if_unread(stored.pk)
+
+
+def hold(file_id: str) -> bool:
+    """Keeps the bytes of a live file for a batch that is being created; False if it is deleted or expired by now."""
+    return File.objects.live().filter(pk=file_id).update(readers=F("readers") + 1) == 1
+
+
+def release(file_id: str) -> None:
+    """Gives a hold back. Belongs into the transaction that ends the batch, so that each hold ends exactly once."""
+    File.objects.filter(pk=file_id).update(readers=F("readers") - 1)
+
+
+def remove_if_unread(file_id: str) -> None:
+    """Removes a deleted file's bytes if no batch holds them; twice does no harm. Raises StorageError."""
+    stored = File.objects.filter(pk=file_id, deleted_at__isnull=False, readers=0, object_removed_at=None).first()
+    if stored is None:
+        return
+    storage.remove(stored.object_key)
+    File.objects.filter(pk=file_id).update(object_removed_at=timezone.now())
+    log.info("file object removed", file_id=file_id)
+
+
+def parse_expiry(anchor: Any, seconds: Any, field: str) -> int | None:
+    """Seconds of an `expires_after`, or None when neither member was sent. Raises InvalidRequest.
+
+    wire.md §4: the anchor is `created_at`, the seconds lie between an hour and 30 days. `field` names it in errors.
+    """
+    if anchor is None and seconds is None:
+        return None
+    if anchor != "created_at":
+        raise InvalidRequest(f'{field}[anchor] must be "created_at"', param=f"{field}[anchor]")
+    number = _whole(seconds)
+    if number is None or not LEAST_EXPIRY_SECONDS <= number <= MOST_EXPIRY_SECONDS:
+        raise InvalidRequest(
+            f"{field}[seconds] must be an integer from {LEAST_EXPIRY_SECONDS} to {MOST_EXPIRY_SECONDS}",
+            param=f"{field}[seconds]",
+        )
+    return number
+
+
+def _whole(value: Any) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 10:
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,0 +1,79 @@
+"""The five endpoints of /v1/files (wire.md §4)."""
+
+from typing import Any
+
+from django.http import HttpResponseBase, StreamingHttpResponse
+from django.utils.http import content_disposition_header
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from apps.api import pagination
+from apps.api.errors import StorageError
+from apps.files import storage, uploads
+from apps.files.models import File
+from apps.files.parsers import WholeMultiPartParser
+from apps.files.ranges import parse_range
+from apps.files.serializers import file_json, parse_upload
+from apps.projects.authentication import project_of
+
+MOST_FILES = 10_000
+
+
+class FilesView(APIView):
+    parser_classes = (WholeMultiPartParser,)
+
+    def post(self, request: Request) -> Response:
+        spool, expires_after = parse_upload(request)
+        return Response(file_json(uploads.store_upload(project_of(request), spool, expires_after)))
+
+    def get(self, request: Request) -> Response:
+        query, project = request.query_params, project_of(request)
+        limit = pagination.parse_limit(query.get("limit"), default=MOST_FILES, most=MOST_FILES)
+        order = pagination.parse_order(query.get("order"))
+        rows = File.objects.live().filter(project=project)
+        if purpose := query.get("purpose"):
+            rows = rows.filter(purpose=purpose.replace("\x00", ""))
+        after = uploads.find_cursor(project, query.get("after"))
+        found, has_more = pagination.page(rows, after=after, limit=limit, order=order)
+        return Response(pagination.list_body([file_json(row) for row in found], has_more=has_more))
+
+
+class FileView(APIView):
+    def get(self, request: Request, file_id: str) -> Response:
+        return Response(file_json(uploads.find_live(project_of(request), file_id)))
+
+    def delete(self, request: Request, file_id: str) -> Response:
+        stored = uploads.find_live(project_of(request), file_id)
+        uploads.delete(stored)
+        return Response({"id": stored.id, "object": "file", "deleted": True})
+
+
+class FileContentView(APIView):
+    def get(self, request: Request, file_id: str) -> HttpResponseBase:
+        stored = uploads.find_live(project_of(request), file_id)
+        wanted = parse_range(request.headers.get("range"), stored.bytes)
+        start, end = wanted or (0, stored.bytes)
+        response = StreamingHttpResponse(_content(stored, start, end), headers=_headers(stored, end - start))
+        if wanted:
+            response.status_code = 206
+            response["Content-Range"] = f"bytes {start}-{end - 1}/{stored.bytes}"
+        return response
+
+
+def _content(stored: File, start: int, end: int) -> Any:
+    try:
+        opened = storage.open_object(stored.object_key)
+    except FileNotFoundError:
+        raise StorageError from None
+    opened.seek(start)
+    return storage.blocks(opened, end - start)
+
+
+def _headers(stored: File, length: int) -> dict[str, str]:
+    return {
+        "Content-Type": "application/jsonl",
+        "Content-Disposition": content_disposition_header(as_attachment=True, filename=stored.filename) or "attachment",
+        "Content-Length": str(length),
+        "Accept-Ranges": "bytes",
+    }

@@ -1,0 +1,91 @@
+"""Who may ask: projects (the tenants) and their API keys."""
+
+import hashlib
+import hmac
+import secrets
+import uuid
+from datetime import timedelta
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils import timezone
+
+KEY_LABEL = "zb"
+LAST_USED_RESOLUTION = timedelta(minutes=1)
+
+
+class Project(models.Model):
+    """A tenant: owns keys, files and batches, and never learns of another's."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=200)
+    enabled = models.BooleanField(default=True, help_text="A disabled project's keys open nothing.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    def create_for(self, project: Project, name: str = "") -> tuple["ApiKey", str]:
+        """A new key and its full text, which exists nowhere else and cannot be had again."""
+        prefix, secret = secrets.token_hex(6), secrets.token_hex(32)
+        key = self.create(project=project, name=name, prefix=prefix, secret_hash=hash_secret(secret))
+        return key, f"{KEY_LABEL}_{prefix}_{secret}"
+
+    def usable(self) -> "ApiKeyQuerySet":
+        """Neither revoked nor expired, of an enabled project."""
+        alive = Q(expires_at=None) | Q(expires_at__gt=Now())
+        return self.filter(alive, revoked_at=None, project__enabled=True)
+
+    def verify(self, text: str) -> "ApiKey | None":
+        """The usable key that `text` is, or None. Takes as long for an unknown prefix as for a wrong secret."""
+        label, _, rest = text.partition("_")
+        prefix, _, secret = rest.partition("_")
+        key = self.usable().select_related("project").filter(prefix=prefix).first() if _is_prefix(prefix) else None
+        expected = key.secret_hash if key else ""
+        matches = hmac.compare_digest(hash_secret(secret), expected)
+        return key if matches and label == KEY_LABEL else None
+
+
+class ApiKey(models.Model):
+    """A key is `zb_<prefix>_<secret>`: found by its prefix, proved by the SHA-256 of its 256-bit secret.
+
+    A plain hash suffices: a random secret of that size cannot be guessed from it, unlike a password.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="api_keys")
+    name = models.CharField(max_length=200, blank=True)
+    prefix = models.CharField(max_length=12, unique=True, editable=False)
+    secret_hash = models.CharField(max_length=64, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, editable=False)
+
+    objects = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-created_at",)
+
+    def __str__(self) -> str:
+        return f"{KEY_LABEL}_{self.prefix}_…"
+
+    def stamp_last_used(self) -> None:
+        """Records that the key is in use, at most once a minute: not a write per request."""
+        now = timezone.now()
+        if self.last_used_at is None or now - self.last_used_at > LAST_USED_RESOLUTION:
+            ApiKey.objects.filter(pk=self.pk).update(last_used_at=now)
+
+
+def hash_secret(secret: str) -> str:
+    """SHA-256 in hex; any text is hashable, lone surrogates too."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _is_prefix(text: str) -> bool:
+    return len(text) == 12 and text.isascii() and text.isalnum()

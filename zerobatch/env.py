@@ -1,0 +1,44 @@
+"""Typed reads of environment variables; every name read here must stand in docs/configuration.md."""
+
+import os
+from pathlib import Path
+
+names: set[str] = set()
+"""Every variable the settings have asked for; the documentation guard compares it with docs/configuration.md."""
+
+
+class ImproperlySetError(Exception):
+    """An environment variable has a value that cannot be used."""
+
+
+def text(name: str, default: str = "") -> str:
+    """The variable's text; `NAME_FILE` may name a file that holds it instead (container secrets)."""
+    names.add(name)
+    if path := os.environ.get(f"{name}_FILE"):
+        return Path(path).read_text().strip()
+    return os.environ.get(name) or default
+
+
+def number(name: str, default: int, *, least: int = 0) -> int:
+    """The variable as a whole number of at least `least`; raises ImproperlySetError with the variable's name."""
+    value = text(name, str(default))
+    try:
+        parsed = int(value)
+    except ValueError:
+        raise ImproperlySetError(f"{name} must be a whole number, not {value!r}") from None
+    if parsed < least:
+        raise ImproperlySetError(f"{name} must be at least {least}, not {parsed}")
+    return parsed
+
+
+def flag(name: str, *, default: bool) -> bool:
+    """The variable as true/false; raises ImproperlySetError with the variable's name."""
+    value = text(name, "true" if default else "false").lower()
+    if value not in {"true", "false", "1", "0", "yes", "no", "on", "off"}:
+        raise ImproperlySetError(f"{name} must be true or false, not {value!r}")
+    return value in {"true", "1", "yes", "on"}
+
+
+def words(name: str, default: str = "") -> list[str]:
+    """The variable split at commas, blanks removed."""
+    return [word.strip() for word in text(name, default).split(",") if word.strip()]

@@ -1,0 +1,18 @@
+"""Which queue a task's message goes to (architecture.md §5)."""
+
+from typing import Any
+from zlib import crc32
+
+from django.conf import settings
+
+SWEEPS = {"batches.resume", "batches.expire"}
+
+
+def route(name: str, args: tuple[Any, ...], *_: Any, **__: Any) -> dict[str, str]:
+    """Chunks go to their project's shard, so that tenants share workers before they share slots."""
+    if name == "batches.run_chunk":
+        project_id = args[0]
+        return {"queue": f"chunks.{crc32(project_id.encode()) % settings.CHUNK_QUEUES}"}
+    if name in SWEEPS:
+        return {"queue": "sweeps"}
+    return {"queue": "control"}

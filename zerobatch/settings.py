@@ -1,0 +1,168 @@
+"""Django's, Celery's and ZeroBatch's settings; docs/configuration.md describes the environment variables."""
+
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+
+from apps.observability.logs import logging_config
+from zerobatch import env, schedule
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# --- Django -----------------------------------------------------------------------------------------------------------
+INSECURE_SECRET_KEY = "insecure-until-SECRET_KEY-is-set"  # noqa: S105  refused outside DEBUG by the check zerobatch.E001
+SECRET_KEY = env.text("SECRET_KEY", INSECURE_SECRET_KEY)
+DEBUG = env.flag("DEBUG", default=False)
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
+CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "apps.api",
+    "apps.observability",
+    "apps.projects",
+    "apps.files",
+    "apps.batches",
+    "apps.devstack",
+]
+
+MIDDLEWARE = [
+    "apps.api.middleware.RequestIdMiddleware",
+    "apps.observability.middleware.RequestLogMiddleware",
+    "apps.api.middleware.CrossOriginMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+ROOT_URLCONF = "zerobatch.urls"
+WSGI_APPLICATION = "zerobatch.wsgi.application"
+APPEND_SLASH = False  # a slash too many is a 404 in the envelope, not a redirect that loses the body
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "static/"
+WHITENOISE_USE_FINDERS = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"}]
+
+# --- Postgres ---------------------------------------------------------------------------------------------------------
+DATABASE_POOL_SIZE = env.number("DATABASE_POOL_SIZE", 10, least=2)
+DATABASES: dict[str, Any] = {
+    "default": {
+        **dj_database_url.parse(env.text("DATABASE_URL", "postgres://zerobatch@127.0.0.1:5432/zerobatch")),
+        # The process's threads share a few connections (architecture.md §3); a pool excludes persistent connections.
+        "CONN_MAX_AGE": 0,
+        "OPTIONS": {
+            "pool": {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 10},
+            "connect_timeout": 5,
+        },
+    }
+}
+
+# --- Files ------------------------------------------------------------------------------------------------------------
+STORAGE_DIR = Path(env.text("STORAGE_DIR", str(BASE_DIR / "var" / "storage")))
+STORAGES: dict[str, Any] = {
+    # Keys are unique or deterministic, so a second write of the same key is a repetition and may replace the first.
+    "default": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": STORAGE_DIR, "allow_overwrite": True},
+    },
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+# On the storage's own file system, so that storing a received file is a rename.
+SPOOL_DIR = STORAGE_DIR / "tmp"
+FILE_UPLOAD_HANDLERS = ["apps.files.upload_handlers.SpoolUploadHandler"]
+FILE_UPLOAD_PERMISSIONS = 0o640
+
+# --- The API ----------------------------------------------------------------------------------------------------------
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["apps.projects.authentication.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["apps.api.parsers.JsonObjectParser"],
+    "EXCEPTION_HANDLER": "apps.api.exception_handler.envelope",
+    "UNAUTHENTICATED_USER": None,
+    # ASCII escapes keep any string answerable, lone surrogates included.
+    "UNICODE_JSON": False,
+}
+
+# --- Limits (wire.md §3) ----------------------------------------------------------------------------------------------
+MAX_BATCH_LINES = env.number("MAX_BATCH_LINES", 50_000, least=1)
+MAX_BATCH_BYTES = env.number("MAX_BATCH_BYTES", 209_715_200, least=1)
+MAX_LINE_BYTES = env.number("MAX_LINE_BYTES", 1_048_576, least=1)
+MAX_UPLOAD_BYTES = env.number("MAX_UPLOAD_BYTES", 104_857_600, least=1)
+COMPLETION_WINDOW_SECONDS = 24 * 60 * 60  # "24h", the only window there is
+FILE_RETENTION_DAYS = env.number("FILE_RETENTION_DAYS", 30, least=1)
+ALLOWED_ENDPOINTS = env.words("ALLOWED_ENDPOINTS", "/v1/chat/completions")
+
+# --- The pipeline (architecture.md §2–3) ------------------------------------------------------------------------------
+CHUNK_BYTES = env.number("CHUNK_BYTES", 4_000_000, least=1)
+LEASE_SECONDS = env.number("LEASE_SECONDS", 30, least=5)
+HEARTBEAT_SECONDS = 2
+INFERENCE_BASE_URL = env.text("INFERENCE_BASE_URL", "http://127.0.0.1:8080/v1")
+INFERENCE_API_KEY = env.text("INFERENCE_API_KEY")
+INFERENCE_MAX_IN_FLIGHT = env.number("INFERENCE_MAX_IN_FLIGHT", 64, least=1)
+INFERENCE_CONNECT_TIMEOUT = env.number("INFERENCE_CONNECT_TIMEOUT", 10, least=1)
+INFERENCE_READ_TIMEOUT = env.number("INFERENCE_READ_TIMEOUT", 600, least=1)
+INFERENCE_MAX_ATTEMPTS = env.number("INFERENCE_MAX_ATTEMPTS", 4, least=1)
+
+# --- Celery -----------------------------------------------------------------------------------------------------------
+REDIS_URL = env.text("REDIS_URL", "redis://127.0.0.1:6379/0")
+CHUNK_QUEUES = 8
+CELERY_BROKER_URL = REDIS_URL
+CELERY_RESULT_BACKEND = REDIS_URL
+CELERY_RESULT_EXPIRES = COMPLETION_WINDOW_SECONDS + 2 * 60 * 60
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    # Above the longest chunk, which may wait for its upstream until the deadline: a running chunk is never redelivered.
+    "visibility_timeout": COMPLETION_WINDOW_SECONDS + 2 * 60 * 60,
+    "queue_order_strategy": "round_robin",
+    "socket_connect_timeout": 3,
+    "socket_timeout": 30,
+}
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_DEFAULT_QUEUE = "control"
+CELERY_TASK_ROUTES = ["zerobatch.routes.route"]
+CELERY_TASK_PUBLISH_RETRY = (
+    False  # the resume sweep repeats what was not sent; a web request must not wait for a broker
+)
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_DISABLE_PREFETCH = True
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_SEND_TASK_EVENTS = False
+CELERY_BEAT_SCHEDULE = schedule.BEAT_SCHEDULE
+CELERY_TIMEZONE = "UTC"
+
+# --- Logs -------------------------------------------------------------------------------------------------------------
+LOG_LEVEL = env.text("LOG_LEVEL", "INFO").upper()
+LOG_FORMAT = env.text("LOG_FORMAT", "json")
+LOGGING = logging_config(level=LOG_LEVEL, style=LOG_FORMAT)
