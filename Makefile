@@ -14,7 +14,7 @@ demo: $(VENV)/.embedded
 	@exec $(BIN)/python manage.py demo
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/python -m pytest
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

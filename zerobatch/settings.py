@@ -106,7 +106,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["apps.projects.authentication.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["apps.api.parsers.JsonObjectParser"],
+    "DEFAULT_PARSER_CLASSES": [],
     "EXCEPTION_HANDLER": "apps.api.exception_handler.envelope",
     "UNAUTHENTICATED_USER": None,
     # ASCII escapes keep any string answerable, lone surrogates included.

@@ -2,26 +2,25 @@
 
 import json
 import math
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
-from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
 
 from apps.api.errors import InvalidRequest, TooLarge
 
 MAX_BODY_BYTES = 1_048_576
 
 
-class JsonObjectParser(BaseParser):
-    """Takes any Content-Type: a curl without `-H` sends JSON labelled as a form, and it is JSON all the same."""
+def json_body(request: Request) -> dict[str, Any]:
+    """The request's JSON object, whatever its Content-Type: a curl without `-H` sends JSON labelled as a form.
 
-    media_type = "*/*"
-
-    def parse(self, stream: IO[bytes], media_type: str | None = None, parser_context: Any = None) -> dict[str, Any]:
-        """The object; raises InvalidRequest `invalid_json`, or TooLarge beyond 1 MB."""
-        raw = stream.read(MAX_BODY_BYTES + 1)
-        if len(raw) > MAX_BODY_BYTES:
-            raise TooLarge(f"The request body exceeds {MAX_BODY_BYTES} bytes")
-        return json_object(raw)
+    Raises InvalidRequest `invalid_json` (also for an empty body), or TooLarge beyond 1 MB.
+    """
+    # Past DRF's parsers, which take an empty body for an empty form.
+    raw = request._request.read(MAX_BODY_BYTES + 1)
+    if len(raw) > MAX_BODY_BYTES:
+        raise TooLarge(f"The request body exceeds {MAX_BODY_BYTES} bytes")
+    return json_object(raw)
 
 
 def json_object(raw: bytes) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.api import pagination
+from apps.api.parsers import json_body
 from apps.batches import lifecycle, tasks
 from apps.batches.models import Batch
 from apps.batches.pipeline.submit import submit
@@ -18,9 +19,8 @@ DEFAULT_BATCHES, MOST_BATCHES = 20, 100
 
 class BatchesView(APIView):
     def post(self, request: Request) -> Response:
-        body: Any = request.data
         key: Any = request.auth
-        batch = submit(parse_create(body, key))
+        batch = submit(parse_create(json_body(request), key))
         tasks.on_commit(lambda: tasks.start.delay(batch.pk))
         return Response(batch_json(batch))
 

@@ -1,0 +1,96 @@
+"""Fixtures with meaning: Alice owns things, Bob works in her project, Charlie is a stranger."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from rest_framework.test import APIClient
+
+from apps.projects.models import ApiKey, Project
+
+
+class Person(NamedTuple):
+    """Somebody with a key, and a client that sends it."""
+
+    project: Project
+    key: ApiKey
+    secret: str
+    client: APIClient
+
+
+def person_of(project: Project, name: str) -> Person:
+    key, secret = ApiKey.objects.create_for(project, name)
+    client = APIClient(raise_request_exception=False)
+    client.credentials(HTTP_X_API_KEY=secret)
+    return Person(project, key, secret, client)
+
+
+@pytest.fixture(autouse=True)
+def _own_storage(settings: Any, tmp_path: Path) -> None:
+    """Each test stores into a folder of its own."""
+    folder = tmp_path / "storage"
+    settings.STORAGE_DIR = folder
+    settings.SPOOL_DIR = folder / "tmp"
+    backend = settings.STORAGES["default"]
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "default": {**backend, "OPTIONS": {**backend["OPTIONS"], "location": folder}},
+    }
+
+
+@pytest.fixture
+def alice(db: None) -> Person:
+    return person_of(Project.objects.create(name="Alice's project"), "alice")
+
+
+@pytest.fixture
+def bob(alice: Person) -> Person:
+    return person_of(alice.project, "bob")
+
+
+@pytest.fixture
+def charlie(db: None) -> Person:
+    return person_of(Project.objects.create(name="Charlie's project"), "charlie")
+
+
+def line(custom_id: Any = "request-1", /, **changes: Any) -> dict[str, Any]:
+    """A valid line; `changes` replace members, and None removes one."""
+    body = {"model": "echo", "messages": [{"role": "user", "content": custom_id}]}
+    whole = {"custom_id": custom_id, "method": "POST", "url": "/v1/chat/completions", "body": body} | changes
+    return {name: value for name, value in whole.items() if value is not None}
+
+
+def jsonl(lines: Iterable[dict[str, Any]]) -> bytes:
+    return b"".join(json.dumps(each).encode() + b"\n" for each in lines)
+
+
+def upload(person: Person, content: bytes, filename: str = "input.jsonl", **form: Any) -> Any:
+    """POST /v1/files; the response."""
+    sent = {"purpose": "batch", "file": SimpleUploadedFile(filename, content)} | form
+    return person.client.post("/v1/files", sent, format="multipart")
+
+
+def uploaded(person: Person, content: bytes) -> str:
+    """The id of a file that was uploaded."""
+    response = upload(person, content)
+    assert response.status_code == 200, response.content
+    return str(response.json()["id"])
+
+
+def create_batch(person: Person, file_id: Any, **changes: Any) -> Any:
+    """POST /v1/batches; the response. A change to None leaves the member out."""
+    wanted = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"} | changes
+    body = {name: value for name, value in wanted.items() if value is not None}
+    return person.client.post("/v1/batches", body, format="json")
+
+
+def error_of(response: Any) -> dict[str, Any]:
+    """The `error` of an envelope, which every refusal must be."""
+    body = response.json()
+    assert set(body) == {"error"}, body
+    assert {"message", "type", "code", "param"} <= set(body["error"]), body
+    error: dict[str, Any] = body["error"]
+    return error
