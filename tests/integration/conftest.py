@@ -1,0 +1,63 @@
+"""An upstream that answers as asked, and batches that run in this process."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from apps.batches.models import Batch, Chunk
+from apps.batches.pipeline import assemble, run
+from apps.inference.loop import shared_loop
+from tests.conftest import Person, create_batch, jsonl, line, uploaded
+from tests.fakes.upstream import FakeUpstream
+
+
+@pytest.fixture
+def upstream(settings: Any) -> Iterator[FakeUpstream]:
+    """The fake inference server, which this process's client asks."""
+    with FakeUpstream() as fake:
+        settings.INFERENCE_BASE_URL = fake.base_url
+        run.inference_client.cache_clear()
+        yield fake
+        shared_loop().run(_close_client())
+        run.inference_client.cache_clear()
+
+
+async def _close_client() -> None:
+    await run.inference_client()._transport.close()
+
+
+def ask(model: str, custom_id: str | None = None) -> dict[str, Any]:
+    """A line that makes the fake upstream behave as `model` says."""
+    name = custom_id or model
+    return line(name, body={"model": model, "messages": [{"role": "user", "content": f"I am {name}"}]})
+
+
+def new_batch(person: Person, lines: list[dict[str, Any]]) -> Batch:
+    response = create_batch(person, uploaded(person, jsonl(lines)))
+    assert response.status_code == 200, response.content
+    return Batch.objects.get(pk=response.json()["id"])
+
+
+def run_chunks(batch: Batch) -> None:
+    for chunk_id in Chunk.objects.filter(batch=batch).order_by("index").values_list("pk", flat=True):
+        run.run(chunk_id)
+
+
+def run_batch(batch: Batch) -> Batch:
+    """Every chunk, then the assembly; as the tasks would, in this thread."""
+    run_chunks(batch)
+    assemble.assemble(batch.pk)
+    return Batch.objects.get(pk=batch.pk)
+
+
+def results(person: Person, file_id: str | None) -> dict[str, Any]:
+    """custom_id → line of a result file, in the file's order; each custom_id at most once."""
+    if file_id is None:
+        return {}
+    content = person.client.get(f"/v1/files/{file_id}/content").getvalue()
+    rows = [json.loads(row) for row in content.splitlines()]
+    found = {row["custom_id"]: row for row in rows}
+    assert len(found) == len(rows), "a custom_id stands in a file twice"
+    return found

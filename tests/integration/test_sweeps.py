@@ -1,0 +1,112 @@
+"""What the sweeps find."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from apps.batches import leases, lifecycle, sweeps
+from apps.batches.models import Batch, Chunk
+from apps.batches.states import BatchStatus, ChunkState
+from tests.conftest import Person, line
+from tests.integration.conftest import new_batch
+
+pytestmark = pytest.mark.django_db
+
+
+def ago(**span: float) -> Any:
+    return timezone.now() - timedelta(**span)
+
+
+def found(*, idle: bool = True) -> list[int]:
+    return [chunk.chunk_id for chunk in sweeps.resume(lambda _: idle).chunks]
+
+
+@pytest.fixture
+def chunk(alice: Person) -> Chunk:
+    """The only chunk of a batch whose first messages must have been sent by now."""
+    batch = new_batch(alice, [line()])
+    Batch.objects.update(in_progress_at=ago(minutes=1))
+    return Chunk.objects.get(batch=batch)
+
+
+def test_it_finds_a_batch_that_was_created_while_the_broker_was_away(chunk: Chunk) -> None:
+    assert found() == [chunk.pk]
+    assert found(idle=False) == [chunk.pk]
+
+
+def test_it_leaves_a_batch_alone_whose_messages_may_be_on_the_way(chunk: Chunk) -> None:
+    Batch.objects.update(in_progress_at=ago(seconds=2))
+
+    assert found() == []
+
+
+def test_it_leaves_a_chunk_alone_that_waits_in_a_busy_queue(chunk: Chunk) -> None:
+    Chunk.objects.update(enqueued_at=ago(minutes=5))
+
+    assert found(idle=False) == []
+
+
+def test_it_finds_a_message_that_was_lost_from_an_empty_queue(chunk: Chunk) -> None:
+    Chunk.objects.update(enqueued_at=ago(minutes=5))
+
+    assert found(idle=True) == [chunk.pk]
+
+
+def test_it_finds_a_message_that_was_lost_long_ago(chunk: Chunk) -> None:
+    Chunk.objects.update(enqueued_at=ago(minutes=16))
+
+    assert found(idle=False) == [chunk.pk]
+
+
+def test_it_finds_a_chunk_whose_worker_died(chunk: Chunk) -> None:
+    Chunk.objects.update(enqueued_at=ago(minutes=1))
+    assert leases.claim(chunk.pk)
+    assert found() == [], "its lease still holds"
+    Chunk.objects.update(lease_expires_at=ago(seconds=1))
+
+    assert found(idle=False) == [chunk.pk]
+    assert Chunk.objects.get(pk=chunk.pk).state == ChunkState.PENDING
+
+
+def test_what_was_sent_is_not_found_again(chunk: Chunk) -> None:
+    sweeps.mark_sent([sweeps.PendingChunk("p", chunk.pk)])
+
+    assert found() == []
+
+
+def test_it_finds_a_batch_that_only_waits_to_be_assembled(chunk: Chunk) -> None:
+    Chunk.objects.update(state=ChunkState.DONE)
+
+    assert sweeps.resume(lambda _: True).ready == [chunk.batch_id]
+
+
+def test_it_finds_a_batch_whose_assembly_was_interrupted(chunk: Chunk) -> None:
+    Chunk.objects.update(state=ChunkState.DONE)
+    lifecycle.move(chunk.batch_id, BatchStatus.FINALIZING)
+    assert sweeps.resume(lambda _: True).ready == [], "somebody may be at it"
+    Batch.objects.update(finalizing_at=ago(minutes=2))
+
+    assert sweeps.resume(lambda _: True).ready == [chunk.batch_id]
+
+
+def test_it_leaves_ended_batches_alone(chunk: Chunk) -> None:
+    Batch.objects.update(status=BatchStatus.CANCELLED)
+
+    assert sweeps.resume(lambda _: True) == ([], [])
+    assert sweeps.overdue() == []
+
+
+def test_overdue_and_cancelling_batches_are_written_off(chunk: Chunk) -> None:
+    assert sweeps.overdue() == []
+    Batch.objects.update(expires_at=ago(seconds=1))
+    assert sweeps.overdue() == [chunk.batch_id]
+    Chunk.objects.update(state=ChunkState.DONE)
+    assert sweeps.overdue() == []
+
+
+def test_only_pending_chunks_of_running_batches_are_sent(chunk: Chunk) -> None:
+    assert [pending.chunk_id for pending in sweeps.chunks_of(chunk.batch_id)] == [chunk.pk]
+    Chunk.objects.update(state=ChunkState.DONE)
+    assert sweeps.chunks_of(chunk.batch_id) == []
