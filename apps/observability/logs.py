@@ -48,5 +48,7 @@ def logging_config(*, level: str, style: str) -> dict[str, Any]:
             # "Task received / succeeded" twice a chunk says nothing that the chunk's own event does not.
             "celery.app.trace": {"level": "WARNING"},
             "celery.worker.strategy": {"level": "WARNING"},
+            # Nor does "sending due task", six times a minute for ever.
+            "celery.beat": {"level": "WARNING"},
         },
     }

@@ -1,0 +1,77 @@
+"""Decides what a stack consists of: port, environment, services and the Procfile's processes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from apps.devstack import ports, private, procfile, services
+from apps.devstack.errors import DevstackError
+from apps.devstack.layout import PROJECT_ROOT, Layout
+from apps.devstack.services import Service
+from apps.devstack.supervision import Process
+
+DEFAULT_PORT = 8000
+DEFAULT_WORKERS = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to start; `pinged` names the processes that answer a Celery ping."""
+
+    port: int
+    env: dict[str, str]
+    services: list[Service]
+    app: list[Process]
+    pinged: list[str]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    @property
+    def processes(self) -> list[Process]:
+        return [service.process for service in self.services] + self.app
+
+
+def make(layout: Layout, environ: Mapping[str, str]) -> Plan:
+    """Choose the ports and prepare the services' data; raises DevstackError."""
+    port, workers = _port(environ), _number("WORKERS", environ, most=64) or DEFAULT_WORKERS
+    needed = services.missing(layout, environ)
+    env = procfile.environment(environ, _extra(layout, environ, port) | _merged(needed))
+    text = (PROJECT_ROOT / "Procfile").read_text()
+    app = procfile.processes(text, workers=workers, env=env, layout=layout)
+    return Plan(port, env, needed, app, procfile.pinged(text, workers=workers))
+
+
+def _extra(layout: Layout, environ: Mapping[str, str], port: int) -> dict[str, str]:
+    storage = services.given("STORAGE_DIR", environ) or layout.root / "storage"
+    secret_key = services.given("SECRET_KEY", environ) or private.secret(layout.root / "secret_key")
+    return {
+        "PORT": str(port),
+        "VAR_DIR": str(layout.root),
+        "STORAGE_DIR": str(storage),
+        "SECRET_KEY": secret_key,
+        "DJANGO_SETTINGS_MODULE": "zerobatch.settings",
+        **{name: services.given(name, environ) for name in services.NAMES},
+    }
+
+
+def _merged(needed: list[Service]) -> dict[str, str]:
+    return {name: value for service in needed for name, value in service.env.items()}
+
+
+def _port(environ: Mapping[str, str]) -> int:
+    port = _number("PORT", environ, most=65_535)
+    if port is None:
+        return ports.claim_next(DEFAULT_PORT)
+    if not ports.claim(port):
+        raise DevstackError(f"port {port} is taken: set PORT to another, or leave it unset")
+    return port
+
+
+def _number(name: str, environ: Mapping[str, str], *, most: int) -> int | None:
+    text = environ.get(name)
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= most:
+        raise DevstackError(f"{name} must be a whole number from 1 to {most}, not {text!r}")
+    return int(text)
