@@ -1,7 +1,7 @@
 """Fixtures with meaning: Alice owns things, Bob works in her project, Charlie is a stranger."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +10,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from rest_framework.test import APIClient
 
 from apps.projects.models import ApiKey, Project
+from tests.fakes.upstream import FakeUpstream
+from tests.stack import LEASE_SECONDS, Stack
 
 
 class Person(NamedTuple):
@@ -39,6 +41,28 @@ def _own_storage(settings: Any, tmp_path: Path) -> None:
         **settings.STORAGES,
         "default": {**backend, "OPTIONS": {**backend["OPTIONS"], "location": folder}},
     }
+
+
+@pytest.fixture(scope="session")
+def witness() -> Iterator[FakeUpstream]:
+    """The inference server behind the stack; it has seen every request."""
+    with FakeUpstream() as fake:
+        yield fake
+
+
+@pytest.fixture(scope="session")
+def stack(witness: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The whole product, once for all tests, on a database of its own."""
+    environ = {
+        "INFERENCE_BASE_URL": witness.base_url,
+        "LEASE_SECONDS": str(LEASE_SECONDS),
+        "PORT": "",
+        "STORAGE_DIR": "",
+        "REDIS_URL": "",
+    }
+    running = Stack(tmp_path_factory.mktemp("stack"), environ)
+    yield running
+    running.stop()
 
 
 @pytest.fixture

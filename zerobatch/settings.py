@@ -107,6 +107,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": [],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "apps.api.negotiation.JsonOnly",
     "EXCEPTION_HANDLER": "apps.api.exception_handler.envelope",
     "UNAUTHENTICATED_USER": None,
     # ASCII escapes keep any string answerable, lone surrogates included.

@@ -1,6 +1,7 @@
 """Who may ask (wire.md §1), and what every response carries (wire.md §2)."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -13,7 +14,7 @@ from tests.conftest import Person, error_of
 pytestmark = pytest.mark.django_db
 
 
-def ask(**headers: str) -> APIClient:
+def ask(**headers: Any) -> Any:
     return APIClient(raise_request_exception=False).get("/v1/batches", **headers)
 
 
@@ -127,6 +128,11 @@ def test_our_own_crash_is_a_500_in_the_envelope(alice: Person, monkeypatch: pyte
     assert error_of(response)["type"] == "internal_error"
     assert "division" not in response.content.decode()
     assert response["x-request-id"].startswith("req_")
+
+
+@pytest.mark.parametrize("accept", ["application/binary", "text/html", "nonsense", ""])
+def test_the_answer_is_json_whatever_is_accepted(alice: Person, accept: str) -> None:
+    assert alice.client.get("/v1/files", HTTP_ACCEPT=accept).json()["object"] == "list"
 
 
 def test_every_request_has_an_id_of_its_own(alice: Person) -> None:

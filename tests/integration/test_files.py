@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 CONTENT = jsonl([line("a"), line("b")])
 
 
-def content_of(person: Person, file_id: str, **headers: str) -> Any:
+def content_of(person: Person, file_id: str, **headers: Any) -> Any:
     return person.client.get(f"/v1/files/{file_id}/content", **headers)
 
 
@@ -214,7 +214,7 @@ def test_paging_goes_on_from_a_file_deleted_meanwhile(alice: Person) -> None:
 
 
 def test_an_empty_list_has_null_ids(alice: Person) -> None:
-    empty = {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
+    empty: dict[str, Any] = {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
     assert alice.client.get("/v1/files").json() == empty
 
 

@@ -113,7 +113,7 @@ def test_the_body_reaches_the_upstream_byte_for_byte(
 
     assert [request.body for request in upstream.requests] == [body]
     raw = alice.client.get(f"/v1/files/{batch.output_file_id}/content").getvalue()
-    assert list(map(json.loads, raw.splitlines()))[0]["custom_id"] == json.loads(custom_id)
+    assert next(map(json.loads, raw.splitlines()))["custom_id"] == json.loads(custom_id)
 
 
 def test_ids_of_lines_are_the_same_at_every_attempt(alice: Person, upstream: FakeUpstream) -> None:

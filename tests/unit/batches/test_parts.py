@@ -13,7 +13,7 @@ from apps.batches.pipeline.parts import error_line, output_line, parse_lines
 from apps.inference.results import Completed, Failed
 from apps.inference.usage import NO_USAGE
 
-text = st.text(st.characters(exclude_categories=("Cs",)))
+text = st.text(st.characters(exclude_categories=["Cs"]))
 documents = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False) | text,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),

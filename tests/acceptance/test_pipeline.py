@@ -1,0 +1,138 @@
+"""The pipeline with real processes: queues, workers, faults."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+from openai import OpenAI
+from openai.types import Batch
+
+from tests.conftest import jsonl, line
+from tests.fakes.upstream import FakeUpstream
+from tests.integration.conftest import ask
+from tests.integration.test_run import CODES
+from tests.stack import Stack, finished, submit, wait_until
+
+
+@pytest.fixture
+def sdk(stack: Stack) -> OpenAI:
+    return stack.sdk()
+
+
+@pytest.fixture
+def held(witness: FakeUpstream) -> Iterator[FakeUpstream]:
+    """The upstream, holding back its answers until a test opens the gate."""
+    witness.gate.close()
+    yield witness
+    witness.gate.open()
+
+
+def rows_of(sdk: OpenAI, file_id: str | None) -> list[dict[str, Any]]:
+    return [json.loads(row) for row in sdk.files.content(file_id).text.splitlines()] if file_id else []
+
+
+def assert_every_line_once(sdk: OpenAI, batch: Batch, custom_ids: list[str]) -> None:
+    found = [
+        row["custom_id"] for file_id in (batch.output_file_id, batch.error_file_id) for row in rows_of(sdk, file_id)
+    ]
+    assert sorted(found) == sorted(custom_ids)
+    assert batch.request_counts is not None
+    assert batch.request_counts.completed + batch.request_counts.failed == batch.request_counts.total == len(custom_ids)
+
+
+def test_every_kind_of_line_in_one_batch(sdk: OpenAI) -> None:
+    good = [f"good {number}" for number in range(120)]
+    lines = [ask("echo", name) for name in good] + [ask(model) for model in CODES]
+
+    ended = finished(sdk, submit(sdk, jsonl(lines)))
+
+    assert ended.status == "completed"
+    assert_every_line_once(sdk, ended, [*good, *CODES])
+    assert [row["custom_id"] for row in rows_of(sdk, ended.output_file_id)] == good
+    assert {row["custom_id"]: row["error"]["code"] for row in rows_of(sdk, ended.error_file_id)} == CODES
+
+
+def test_counts_are_live(sdk: OpenAI, witness: FakeUpstream) -> None:
+    batch = submit(sdk, jsonl([*(ask("echo", str(number)) for number in range(20)), ask("hang")]))
+
+    def twenty_done() -> bool:
+        counts = sdk.batches.retrieve(batch.id).request_counts
+        return counts is not None and counts.completed == 20
+
+    wait_until(twenty_done, "the counts show what is done while the batch runs", 20)
+    witness.release()
+    assert finished(sdk, batch).status == "completed"
+
+
+@pytest.mark.parametrize("with_signal", [signal.SIGKILL, signal.SIGTERM])
+def test_a_worker_that_dies_loses_no_line(
+    stack: Stack, sdk: OpenAI, held: FakeUpstream, with_signal: signal.Signals
+) -> None:
+    names = [f"line {number}" for number in range(1_000)]
+    before = held.request_count
+    batch = submit(sdk, jsonl([ask("echo", name) for name in names]))
+    held.wait_for_requests(before + 100)
+
+    stack.kill("worker-1", with_signal)
+    held.gate.open()
+
+    ended = finished(sdk, batch, seconds=90)
+    assert ended.status == "completed"
+    assert_every_line_once(sdk, ended, names)
+
+
+def test_a_batch_created_while_the_broker_is_down_runs_when_it_is_back(stack: Stack, sdk: OpenAI) -> None:
+    supervisor, broker = stack.pid("supervisor"), stack.pid("redis")
+    os.kill(supervisor, signal.SIGSTOP)  # so that it does not bring the broker back at once
+    try:
+        os.kill(broker, signal.SIGKILL)
+        batch = submit(sdk, jsonl([line()]))
+        assert batch.status == "in_progress"
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
+
+    assert finished(sdk, batch, seconds=90).status == "completed"
+
+
+def test_a_broker_that_forgets_everything_loses_no_line(stack: Stack, sdk: OpenAI, held: FakeUpstream) -> None:
+    names = [f"line {number}" for number in range(300)]
+    before = held.request_count
+    batch = submit(sdk, jsonl([ask("echo", name) for name in names]))
+    held.wait_for_requests(before + 50)
+
+    redis.Redis.from_url(stack.env["REDIS_URL"]).flushall()
+    held.gate.open()
+
+    ended = finished(sdk, batch, seconds=90)
+    assert ended.status == "completed"
+    assert_every_line_once(sdk, ended, names)
+
+
+def test_a_batch_survives_the_deletion_of_its_input(sdk: OpenAI, held: FakeUpstream) -> None:
+    before = held.request_count
+    batch = submit(sdk, jsonl([ask("echo", str(number)) for number in range(300)]))
+    held.wait_for_requests(before + 50)
+
+    assert sdk.files.delete(batch.input_file_id).deleted
+    held.gate.open()
+
+    ended = finished(sdk, batch)
+    assert ended.status == "completed"
+    assert_every_line_once(sdk, ended, [str(number) for number in range(300)])
+
+
+def test_an_upstream_that_comes_back_gets_every_line(sdk: OpenAI, witness: FakeUpstream) -> None:
+    witness.stop()
+    try:
+        batch = submit(sdk, jsonl([ask("echo", str(number)) for number in range(50)]))
+        wait_until(lambda: sdk.batches.retrieve(batch.id).status == "in_progress", "the batch waits")
+    finally:
+        witness.start()
+
+    ended = finished(sdk, batch)
+    assert ended.request_counts is not None
+    assert ended.request_counts.completed == 50

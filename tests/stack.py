@@ -1,0 +1,121 @@
+"""The whole product as `make up` starts it, for tests that talk to it from outside."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import requests
+from openai import OpenAI
+from openai.types import Batch
+
+ROOT = Path(__file__).resolve().parents[1]
+START_SECONDS = 60.0
+LEASE_SECONDS = 5
+"""Short, so that a dead worker's chunks wait for seconds in tests, not for half a minute."""
+TERMINAL = {"completed", "failed", "expired", "cancelled"}
+
+
+def wait_until(holds: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
+    """The first true value of `holds()`; fails with `what` when there is none in time."""
+    end = time.monotonic() + seconds
+    while not (value := holds()):
+        assert time.monotonic() < end, f"not within {seconds} s: {what}"
+        time.sleep(0.02)  # between two looks, never instead of one
+    return value
+
+
+class Stack:
+    """A running dev stack: its address, its key, and the pids of its processes."""
+
+    def __init__(self, var_dir: Path, environ: Mapping[str, str]) -> None:
+        self.var_dir = var_dir
+        with (var_dir / "devstack.log").open("w") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, ROOT / "manage.py", "devstack"],
+                env={**os.environ, "VAR_DIR": str(var_dir), **environ},
+                cwd=var_dir,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        wait_until(self._is_up, f"the stack is up; see {var_dir}", START_SECONDS)
+        self.env = dict(row.split("=", 1) for row in (var_dir / "dev.env").read_text().splitlines())
+        self.base_url = self.env["ZEROBATCH_BASE_URL"]
+        self.api_key = self.env["ZEROBATCH_API_KEY"]
+
+    def _is_up(self) -> bool:
+        assert self._process.poll() is None, (self.var_dir / "devstack.log").read_text()
+        return (self.var_dir / "dev.env").exists()
+
+    def stop(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(60)
+
+    def pid(self, name: str) -> int:
+        """The pid of a process; one that is just being restarted has none for a moment."""
+        path = self.var_dir / "pids" / f"{name}.pid"
+        return int(wait_until(lambda: path.exists() and path.read_text().strip(), f"{name} has a pid"))
+
+    def kill(self, name: str, with_signal: signal.Signals) -> None:
+        """Signals a process and waits until the supervisor has started it anew."""
+        before = self.pid(name)
+        os.kill(before, with_signal)
+        wait_until(lambda: self.pid(name) != before, f"{name} is restarted")
+
+    def manage(self, *arguments: str) -> str:
+        """What a manage.py command prints, run in the stack's environment."""
+        done = subprocess.run(
+            [sys.executable, ROOT / "manage.py", *arguments],
+            env={**os.environ, **self.env, "SECRET_KEY": "x"},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout.strip()
+
+    def sdk(self, api_key: str | None = None, **options: Any) -> OpenAI:
+        return OpenAI(base_url=self.base_url, api_key=api_key or self.api_key, max_retries=0, **options)
+
+    def get(self, path: str, **headers: str) -> requests.Response:
+        return requests.get(self.base_url.removesuffix("/v1") + path, headers=headers, timeout=30)
+
+    def ask_postgres(self, query: str, *values: Any) -> Any:
+        """The first column of the first row."""
+        with psycopg.connect(self.env["DATABASE_URL"]) as connection:
+            row = connection.execute(query, values).fetchone()
+        return row[0] if row else None
+
+    def tail(self, name: str) -> str:
+        return (self.var_dir / "log" / f"{name}.log").read_text()[-3_000:]
+
+
+def submit(sdk: OpenAI, content: bytes) -> Batch:
+    """A batch made of these lines."""
+    stored = sdk.files.create(file=("input.jsonl", content), purpose="batch")
+    return sdk.batches.create(input_file_id=stored.id, endpoint="/v1/chat/completions", completion_window="24h")
+
+
+def wait_for_cancel_to_be_seen(stack: Stack, batch: Batch) -> None:
+    """Until every worker has had two heartbeats since the cancel: the first tells it, at the second it has stopped."""
+    seen = """
+        SELECT bool_and(chunk.lease_expires_at > batch.cancelling_at + %s * interval '1 second')
+          FROM batches_chunk AS chunk JOIN batches_batch AS batch ON batch.id = chunk.batch_id
+         WHERE batch.id = %s AND chunk.state = 'running'
+    """
+    wait_until(lambda: stack.ask_postgres(seen, LEASE_SECONDS + 2.1, batch.id), "the cancel is seen", 20)
+
+
+def finished(sdk: OpenAI, batch: Batch, seconds: float = 60.0) -> Batch:
+    """The batch when it has ended."""
+
+    def look() -> Batch | None:
+        now = sdk.batches.retrieve(batch.id)
+        return now if now.status in TERMINAL else None
+
+    ended: Batch = wait_until(look, f"{batch.id} has ended", seconds)
+    return ended
