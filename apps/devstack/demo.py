@@ -29,6 +29,8 @@ EXAMPLE = PROJECT_ROOT / "examples" / "reviews.jsonl"
 TERMINAL = {"completed", "failed", "expired", "cancelled"}
 # What would make the demo work on data of somebody's own.
 NOT_FOR_THE_DEMO = {"DATABASE_URL", "REDIS_URL", "STORAGE_DIR", "SECRET_KEY", "PORT", "VAR_DIR"}
+# One batch of thirty lines: fewer processes are up sooner.
+SMALL = {"WORKERS": "1", "WEB_PROCESSES": "1"}
 STOP_SECONDS = 60
 POLL_SECONDS = 0.25
 
@@ -71,7 +73,7 @@ def _stack(environ: Mapping[str, str], console: Console) -> Iterator[Layout]:
     command: list[str | Path] = [sys.executable, PROJECT_ROOT / "manage.py", "devstack", "--die-with-parent"]
     try:
         with log.open("wb") as output:
-            running = spawn.spawn(command, output=output, env={"WORKERS": "1", **env, "VAR_DIR": str(folder)})
+            running = spawn.spawn(command, output=output, env={**SMALL, **env, "VAR_DIR": str(folder)})
         try:
             with _status(console, "Starting PostgreSQL, Valkey, a small model, the API and its workers ..."):
                 while not layout.dev_env.exists():
@@ -127,12 +129,15 @@ def _batch(client: "OpenAI", console: Console) -> Result:
 def _poll(client: "OpenAI", batch: "Batch", console: Console) -> "Batch":
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(batch.status, total=None)
+        bar, shown = progress.add_task(batch.status, total=None), 0
         while batch.status not in TERMINAL:
             time.sleep(POLL_SECONDS)
             batch = client.batches.retrieve(batch.id)
             if counts := batch.request_counts:
                 done = counts.completed + counts.failed
+                if not console.is_terminal and done != shown:
+                    announce.say(f"{batch.status}: {done} of {counts.total} lines")
+                shown = done
                 progress.update(bar, description=batch.status, completed=done, total=counts.total)
     return batch
 
