@@ -22,7 +22,8 @@ def serve(port: int) -> None:
     params.cache_ram_mib = 0  # by default llama.cpp keeps up to 8 GB of old prompts
     params.n_parallel = SLOTS
     params.n_ctx = SLOTS * CONTEXT
-    params.cpuparams.n_threads = os.cpu_count() or 1
+    # Half the cores: the rest of the stack lives here too, and llama.cpp threads that wait for each other burn a core.
+    params.cpuparams.n_threads = max(1, (os.cpu_count() or 1) // 2)
     server = xllamacpp.Server(params)
     while server:
         signal.pause()
