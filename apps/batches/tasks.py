@@ -1,4 +1,7 @@
-"""The wiring: which message leads to which stage, and what is sent next. Queues are in zerobatch/routes.py."""
+"""The wiring: which message leads to which stage, and what is sent next. Queues are in zerobatch/routes.py.
+
+Only the chord's headers have results. A result that nobody waits for would make the sender subscribe to it in Redis.
+"""
 
 from collections.abc import Callable
 from functools import cache, partial
@@ -6,7 +9,7 @@ from functools import cache, partial
 import structlog
 from celery import chord, current_app, shared_task
 from celery.signals import worker_shutting_down
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from kombu.exceptions import OperationalError
 
 from apps.batches import sweeps
@@ -19,13 +22,14 @@ log = structlog.get_logger(__name__)
 
 
 def on_commit(send: Callable[[], object]) -> None:
-    """Sends when the current transaction is committed. With the broker away nothing is sent, and nothing is lost: the
-    resume sweep finds in Postgres what still needs a message.
+    """Sends when the current transaction is committed.
+
+    With the broker away nothing is sent and nothing is lost: the resume sweep finds what still needs a message.
     """
     transaction.on_commit(partial(_try, send))
 
 
-@shared_task(name="batches.start")
+@shared_task(name="batches.start", ignore_result=True)
 def start(batch_id: str) -> None:
     """Sends the chunks of a new batch as a chord whose callback finalizes it."""
     chunks = sweeps.chunks_of(batch_id)
@@ -41,24 +45,22 @@ def run_chunk(_project_id: str, chunk_id: int) -> None:
     Sweeps send chunks outside the chord, so whoever finishes the last one says so too; finalizing twice does no harm.
     """
     if run.run(chunk_id):
-        batch_id = Chunk.objects.values_list("batch_id", flat=True).get(pk=chunk_id)
-        if assemble.is_ready(batch_id):
-            _try(partial(finalize.delay, batch_id))
+        _try(partial(_finalize_after, chunk_id))
 
 
-@shared_task(name="batches.finalize")
+@shared_task(name="batches.finalize", ignore_result=True)
 def finalize(batch_id: str) -> None:
     assemble.assemble(batch_id)
 
 
-@shared_task(name="batches.write_off")
+@shared_task(name="batches.write_off", ignore_result=True)
 def write_off(batch_id: str) -> None:
     """Ends the pending chunks of a cancelled or overdue batch without waiting for their turn in the queue."""
     for project_id, chunk_id in sweeps.chunks_of(batch_id):
         run_chunk(project_id, chunk_id)
 
 
-@shared_task(name="batches.resume")
+@shared_task(name="batches.resume", ignore_result=True)
 def resume() -> None:
     found = sweeps.resume(cache(_is_idle))
     _send_chunks(found.chunks)
@@ -66,7 +68,7 @@ def resume() -> None:
         finalize.delay(batch_id)
 
 
-@shared_task(name="batches.expire")
+@shared_task(name="batches.expire", ignore_result=True)
 def expire() -> None:
     for batch_id in sweeps.overdue():
         write_off.delay(batch_id)
@@ -81,7 +83,7 @@ def let_go_of_chunks(**_: object) -> None:
 def _send_chunks(chunks: list[PendingChunk]) -> None:
     sweeps.mark_sent(chunks)
     for chunk in chunks:
-        run_chunk.delay(*chunk)
+        run_chunk.apply_async(chunk, ignore_result=True)
 
 
 def _is_idle(project_id: str) -> bool:
@@ -91,8 +93,14 @@ def _is_idle(project_id: str) -> bool:
         return bool(channel.queue_declare(queue=queue.name, passive=True).message_count == 0)
 
 
+def _finalize_after(chunk_id: int) -> None:
+    batch_id = Chunk.objects.values_list("batch_id", flat=True).get(pk=chunk_id)
+    if assemble.is_ready(batch_id):
+        finalize.delay(batch_id)
+
+
 def _try(send: Callable[[], object]) -> None:
     try:
         send()
-    except OperationalError:
-        log.warning("broker away; the resume sweep will send this", exc_info=True)
+    except (OperationalError, DatabaseError):
+        log.warning("not sent; the resume sweep will do it", exc_info=True)
