@@ -37,6 +37,7 @@ MIDDLEWARE = [
     "apps.api.middleware.RequestIdMiddleware",
     "apps.observability.middleware.RequestLogMiddleware",
     "apps.api.middleware.CrossOriginMiddleware",
+    "apps.api.middleware.DrainMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

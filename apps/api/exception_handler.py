@@ -70,4 +70,5 @@ TRANSLATIONS: tuple[tuple[Kinds, Callable[[Exception], ApiError]], ...] = (
     (exceptions.Throttled, _throttled),
     (RequestDataTooBig, lambda _: TooLarge("The request's form fields are too large")),
     (SuspiciousOperation, _bad_multipart),
+    (exceptions.APIException, lambda error: InvalidRequest(str(getattr(error, "detail", error)))),
 )

@@ -1,11 +1,14 @@
-"""What every response carries: a request id, and leave for browsers of any origin to read it."""
+"""What every request gets: an id, an answer it can read, and leave for browsers of any origin to read it."""
 
 from collections.abc import Callable
 
 import structlog
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, UnreadablePostError
 
 from apps.api.ids import new_id
+
+DRAIN_BYTES = 4 * 104_857_600
+DRAIN_BLOCK = 256 * 1024
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
@@ -23,6 +26,32 @@ class RequestIdMiddleware:
         response = self.get_response(request)
         response["x-request-id"] = request_id
         return response
+
+
+class DrainMiddleware:
+    """Reads what a refused request still has to send, and drops it.
+
+    A client sends its whole upload before it looks for an answer. Closing the connection on it would make a broken
+    pipe of a clear 401 or 413. More than DRAIN_BYTES we do not listen to.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        if response.status_code >= 400:
+            _drain(request)
+        return response
+
+
+def _drain(request: HttpRequest) -> None:
+    dropped = 0
+    try:
+        while dropped < DRAIN_BYTES and (block := request.read(DRAIN_BLOCK)):
+            dropped += len(block)
+    except UnreadablePostError:
+        pass  # the client has gone; there is nobody to answer
 
 
 class CrossOriginMiddleware:

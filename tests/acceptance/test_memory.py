@@ -63,6 +63,19 @@ def test_a_hundred_megabytes_up_and_down(stack: Stack, tmp_path: Path) -> None:
     assert down < MOST_GROWTH
 
 
+def test_a_big_upload_with_a_wrong_key_is_refused_with_an_answer(stack: Stack) -> None:
+    refused = requests.post(
+        f"{stack.base_url}/files",
+        headers={"x-api-key": "zb_wrong"},
+        data={"purpose": "batch"},
+        files={"file": ("big.jsonl", io.BytesIO(b"x" * (20 * MEGABYTE)))},
+        timeout=60,
+    )
+
+    assert refused.status_code == 403
+    assert refused.json()["error"]["code"] == "invalid_credentials"
+
+
 def test_one_byte_too_many_is_refused_with_an_answer(stack: Stack) -> None:
     body = io.BytesIO(b"x" * (100 * MEGABYTE + 1))
 
