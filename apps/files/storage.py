@@ -1,11 +1,12 @@
 """Object keys and what we do with stored bytes, all through `STORAGES`: a local folder or S3."""
 
+import io
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import structlog
 from django.conf import settings
@@ -74,7 +75,7 @@ def read_range(key: str, start: int, end: int) -> bytes:
     return data
 
 
-def blocks(stored: IO[bytes] | Any, length: int) -> Iterator[bytes]:
+def blocks(stored: io.BufferedReader, length: int) -> Iterator[bytes]:
     """`length` bytes of an open object from where it stands, block by block; closes it at the end."""
     with stored:
         while length > 0 and (block := stored.read(min(BLOCK_BYTES, length))):
@@ -82,10 +83,14 @@ def blocks(stored: IO[bytes] | Any, length: int) -> Iterator[bytes]:
             yield block
 
 
-def open_object(key: str) -> Any:
-    """The object, open for reading. Raises FileNotFoundError if there is none, StorageError on any other failure."""
+def open_object(key: str) -> io.BufferedReader:
+    """The object, open for reading. Raises FileNotFoundError if there is none, StorageError on any other failure.
+
+    Its buffer is a block long: reading lines through Python's default of 8 KB costs twice as much.
+    """
     with storage_errors("open", key):
-        return default_storage.open(key, "rb")
+        stored: Any = default_storage.open(key, "rb")
+        return io.BufferedReader(stored, BLOCK_BYTES)
 
 
 def remove(key: str) -> None:

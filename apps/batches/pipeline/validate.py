@@ -1,6 +1,5 @@
 """Checks every line of an input file, in one streamed pass (wire.md §6)."""
 
-import re
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, NoReturn
@@ -14,7 +13,6 @@ MOST_ERRORS = 100
 MOST_DEPTH = 1_000
 SHOWN_CHARACTERS = 200
 MOST_MODEL_CHARACTERS = 256
-_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -103,10 +101,10 @@ class Validation:
             request = orjson.loads(text)
         except orjson.JSONDecodeError:
             raise _BadLine("is not valid JSON") from None
-        if text.count(b"{") + text.count(b"[") > MOST_DEPTH and _depth(text) > MOST_DEPTH:
-            raise _BadLine("is not valid JSON")
         if not isinstance(request, dict):
             raise _BadLine("must be a JSON object")
+        if len(text) > 2 * MOST_DEPTH and _is_too_deep(request):
+            raise _BadLine("is not valid JSON")
         return request
 
     def _check_custom_id(self, custom_id: Any) -> None:
@@ -166,14 +164,14 @@ def _shown(text: str) -> str:
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
 
 
-def _depth(text: bytes) -> int:
-    """How deep arrays and objects nest in a valid JSON text."""
-    depth = deepest = 0
-    for token in _STRUCTURE.finditer(text):
-        first = token.group()[:1]
-        if first in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif first in b"]}":
-            depth -= 1
-    return deepest
+def _is_too_deep(document: dict[str, Any]) -> bool:
+    """Whether arrays and objects nest beyond the limit; looks at them level by level, and most lines have four."""
+    level: list[Any] = [document]
+    for _ in range(MOST_DEPTH):
+        children: list[Any] = []
+        for container in level:
+            children += container.values() if type(container) is dict else container
+        level = [child for child in children if type(child) is dict or type(child) is list]
+        if not level:
+            return False
+    return True
