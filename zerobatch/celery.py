@@ -23,8 +23,8 @@ def keep_our_logging(**_: Any) -> None:
 def collect_garbage_less_often(**_: Any) -> None:
     """A third off a worker's CPU (docs/benchmarks.md).
 
-    Tasks of lines come and go by the thousand, and at Python's default threshold each pass of the cyclic collector walks
-    all objects of Django and Celery, which live as long as the process. They are taken out, and passes made rarer.
+    Tasks of lines come and go by the thousand, and at Python's default threshold each pass of the cyclic collector
+    walks all objects of Django and Celery, which live as long as the process. They are taken out, passes made rarer.
     """
     gc.collect()
     gc.freeze()
