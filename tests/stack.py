@@ -35,6 +35,7 @@ class Stack:
 
     def __init__(self, var_dir: Path, environ: Mapping[str, str]) -> None:
         self.var_dir = var_dir
+        self._clients: list[OpenAI] = []
         with (var_dir / "devstack.log").open("w") as output:
             self._process = subprocess.Popen(
                 [sys.executable, ROOT / "manage.py", "devstack"],
@@ -53,6 +54,8 @@ class Stack:
         return (self.var_dir / "dev.env").exists()
 
     def stop(self) -> None:
+        for client in self._clients:
+            client.close()
         self._process.send_signal(signal.SIGTERM)
         self._process.wait(60)
 
@@ -79,7 +82,9 @@ class Stack:
         return done.stdout.strip()
 
     def sdk(self, api_key: str | None = None, **options: Any) -> OpenAI:
-        return OpenAI(base_url=self.base_url, api_key=api_key or self.api_key, max_retries=0, **options)
+        client = OpenAI(base_url=self.base_url, api_key=api_key or self.api_key, max_retries=0, **options)
+        self._clients.append(client)
+        return client
 
     def get(self, path: str, **headers: str) -> requests.Response:
         return requests.get(self.base_url.removesuffix("/v1") + path, headers=headers, timeout=30)

@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_ready
+from celery.signals import beat_init, setup_logging, worker_init, worker_ready
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "zerobatch.settings")
 
@@ -17,6 +17,15 @@ app.autodiscover_tasks()
 @setup_logging.connect
 def keep_our_logging(**_: Any) -> None:
     """Django has set up the structured logs; a receiver here keeps Celery from replacing them."""
+
+
+@worker_init.connect
+@beat_init.connect
+def refuse_misconfiguration(**_: Any) -> None:
+    """As the web process does; imported late, because Django is not set up when this module is."""
+    from apps.api import checks  # noqa: PLC0415
+
+    checks.refuse_misconfiguration()
 
 
 @worker_ready.connect

@@ -75,12 +75,16 @@ AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.Mi
 
 # --- Postgres ---------------------------------------------------------------------------------------------------------
 DATABASE_POOL_SIZE = env.number("DATABASE_POOL_SIZE", 10, least=2)
+_database = dj_database_url.parse(env.text("DATABASE_URL", "postgres://zerobatch@127.0.0.1:5432/zerobatch"))
 DATABASES: dict[str, Any] = {
     "default": {
-        **dj_database_url.parse(env.text("DATABASE_URL", "postgres://zerobatch@127.0.0.1:5432/zerobatch")),
+        **_database,
         # The process's threads share a few connections (architecture.md §3); a pool excludes persistent connections.
         "CONN_MAX_AGE": 0,
+        # Looks at a connection before lending it: after a restart of Postgres all of the pool's are dead.
+        "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
+            **_database.get("OPTIONS", {}),
             "pool": {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 10},
             "connect_timeout": 5,
         },
@@ -147,8 +151,11 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     # Above the longest chunk, which may wait for its upstream until the deadline: a running chunk is never redelivered.
     "visibility_timeout": COMPLETION_WINDOW_SECONDS + 2 * 60 * 60,
     "queue_order_strategy": "round_robin",
-    "socket_connect_timeout": 3,
-    "socket_timeout": 30,
+    # A publish is a hint: a web request soon gives up on a broker that is away or hangs.
+    "socket_connect_timeout": 2,
+    "socket_timeout": 5,
+    "max_retries": 1,
+    "interval_start": 0,
 }
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_DEFAULT_QUEUE = "control"

@@ -4,6 +4,8 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
 
 
 @register
@@ -13,3 +15,14 @@ def secret_key_is_set(**_: Any) -> list[CheckMessage]:
         return []
     hint = "Set SECRET_KEY, or SECRET_KEY_FILE, to a long random text. `make up` does it for you."
     return [Error("SECRET_KEY is not set", hint=hint, id="zerobatch.E001")]
+
+
+def refuse_misconfiguration(**_: Any) -> None:
+    """Ends the process, with what is wrong, if a check finds an error; neither gunicorn nor Celery would ask them.
+
+    SystemExit, because Celery only logs any other exception of a signal's receiver.
+    """
+    try:
+        call_command("check")
+    except SystemCheckError as error:
+        raise SystemExit(str(error)) from None

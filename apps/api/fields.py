@@ -14,8 +14,8 @@ else:
 class JsonTextField(_TextField):
     """JSON from outside, kept as text and given back unchanged.
 
-    jsonb refuses `\\u0000` and lone surrogates, reorders keys and drops duplicates; a client's metadata must come back
-    as it was sent (wire.md §7). Nobody queries by its content.
+    jsonb refuses `\\u0000` and lone surrogates and reorders keys; a client's metadata must come back as it was sent
+    (wire.md §7). Nobody queries by its content.
     """
 
     def from_db_value(self, value: str | None, *_: Any) -> Any:

@@ -10,7 +10,7 @@ from apps.api.errors import InvalidRequest
 
 Row = TypeVar("Row", bound=Model)
 
-_INTEGER = re.compile(r"-?[0-9]{1,18}")
+_INTEGER = re.compile(r"-?[0-9]{1,1000}")
 
 
 def parse_limit(raw: str | None, *, default: int, most: int, clamp_below: bool = False) -> int:

@@ -7,8 +7,10 @@ from typing import Any, NoReturn
 from rest_framework.request import Request
 
 from apps.api.errors import InvalidRequest, TooLarge
+from apps.api.nesting import nests_deeper
 
 MAX_BODY_BYTES = 1_048_576
+MAX_LEVELS = 100  # of what we echo to clients, whose parsers have limits too
 
 
 def json_body(request: Request) -> dict[str, Any]:
@@ -31,6 +33,8 @@ def json_object(raw: bytes) -> dict[str, Any]:
         raise InvalidRequest("The request body is not valid JSON", code="invalid_json") from None
     if not isinstance(value, dict):
         raise InvalidRequest("The request body must be a JSON object", code="invalid_json")
+    if nests_deeper(value, MAX_LEVELS):
+        raise InvalidRequest(f"The request body nests deeper than {MAX_LEVELS} levels", code="invalid_json")
     return value
 
 

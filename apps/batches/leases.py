@@ -11,8 +11,11 @@ from django.db import connection
 from django.db.models import DateTimeField, ExpressionWrapper, F, Q
 from django.db.models.functions import Now
 
-from apps.batches.models import Chunk, Tally
-from apps.batches.states import RUNNABLE, ChunkState
+from apps.batches.models import Batch, Chunk, Tally
+from apps.batches.states import ASSEMBLABLE, RUNNABLE, ChunkState
+
+ASSEMBLY_SECONDS = 60
+"""How long an assembly may be silent before another worker takes it up."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,8 @@ UPDATE batches_chunk AS chunk
        batches_batch AS batch
        LEFT JOIN projects_apikey AS api_key ON api_key.id = batch.api_key_id
  WHERE chunk.id = beat.id AND chunk.epoch = beat.epoch AND chunk.state = 'running' AND batch.id = chunk.batch_id
-RETURNING chunk.id, batch.status, batch.expires_at <= statement_timestamp(), api_key.revoked_at IS NOT NULL
+RETURNING chunk.id, batch.status, batch.expires_at <= statement_timestamp(),
+          api_key.id IS NULL OR api_key.revoked_at IS NOT NULL
 """
 
 
@@ -103,5 +107,23 @@ def _leave(held: Claim, **columns: Any) -> bool:
     return mine.update(lease_expires_at=None, **columns) == 1
 
 
-def _lease_end() -> "ExpressionWrapper[Any]":
-    return ExpressionWrapper(Now() + timedelta(seconds=settings.LEASE_SECONDS), output_field=DateTimeField())
+def claim_assembly(batch_id: str) -> bool:
+    """Takes the assembly of a batch that is to be assembled; False if somebody is at it, or it has ended."""
+    free = Q(assembling_until=None) | Q(assembling_until__lt=Now())
+    mine = Batch.objects.filter(free, pk=batch_id, status__in=ASSEMBLABLE)
+    return mine.update(assembling_until=_lease_end(ASSEMBLY_SECONDS)) == 1
+
+
+def renew_assembly(batch_id: str) -> None:
+    """Says that the assembly goes on; called more often than every ASSEMBLY_SECONDS."""
+    Batch.objects.filter(pk=batch_id, status__in=ASSEMBLABLE).update(assembling_until=_lease_end(ASSEMBLY_SECONDS))
+
+
+def release_assembly(batch_id: str) -> None:
+    """Lets somebody else assemble."""
+    Batch.objects.filter(pk=batch_id, status__in=ASSEMBLABLE).update(assembling_until=None)
+
+
+def _lease_end(seconds: int | None = None) -> "ExpressionWrapper[Any]":
+    lease = timedelta(seconds=seconds or settings.LEASE_SECONDS)
+    return ExpressionWrapper(Now() + lease, output_field=DateTimeField())

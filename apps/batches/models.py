@@ -77,6 +77,8 @@ class Batch(TallyFields):
     cancelling_at = models.DateTimeField(null=True)
     cancelled_at = models.DateTimeField(null=True)
 
+    assembling_until = models.DateTimeField(null=True, help_text="the lease of whoever joins its files")
+
     class Meta:
         verbose_name_plural = "batches"
         indexes = (

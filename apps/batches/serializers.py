@@ -89,9 +89,14 @@ def _storable(endpoint: str) -> str:
 
 
 def _metadata(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict) or len(json.dumps(value)) > MOST_METADATA_BYTES:
+    if not isinstance(value, dict) or _bytes_of(value) > MOST_METADATA_BYTES:
         raise InvalidRequest("metadata must be an object", param="metadata")
     return value
+
+
+def _bytes_of(value: dict[str, Any]) -> int:
+    """Its size as compact UTF-8 JSON, which is how a client would count it."""
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"))
 
 
 def _output_expiry(value: Any) -> int | None:

@@ -35,6 +35,10 @@ RUNNABLE = frozenset({BatchStatus.IN_PROGRESS, BatchStatus.CANCELLING})
 """Chunks of such a batch may be claimed; a cancelling one's to write what was not sent."""
 
 
+ASSEMBLABLE = RUNNABLE | {BatchStatus.FINALIZING}
+"""Once all chunks of such a batch are done, its files can be joined."""
+
+
 def sources(target: BatchStatus) -> frozenset[BatchStatus]:
     """The states from which an edge leads to `target`."""
     return frozenset(source for source, targets in EDGES.items() if target in targets)

@@ -9,21 +9,18 @@ from django.db.models import Case, Exists, OuterRef, Q, When
 from django.db.models.functions import Now
 
 from apps.batches.models import Batch, Chunk, ChunkQuerySet
-from apps.batches.states import RUNNABLE, BatchStatus, ChunkState
+from apps.batches.states import ASSEMBLABLE, RUNNABLE, BatchStatus, ChunkState
 
 log = structlog.get_logger(__name__)
 
 START_GRACE = timedelta(seconds=10)
 """A batch this young may still have its first messages on the way."""
-LOST_AFTER = timedelta(seconds=60)
+LOST_AFTER = timedelta(seconds=15)
 """A message older than this, while its queue is empty, was lost with its broker."""
 FORGOTTEN_AFTER = timedelta(minutes=15)
 """A message older than this is repeated even if its queue is busy: a doubled one does no harm."""
 MOST_AT_ONCE = 5_000
 
-
-FINALIZE_GRACE = timedelta(seconds=60)
-"""A batch that has been finalizing for longer has lost whoever assembled it."""
 
 IsIdle = Callable[[str], bool]
 """Tells of a project, by its id, whether the queue of its chunks is empty."""
@@ -89,9 +86,9 @@ def _unsent_chunks(is_idle: IsIdle) -> Iterator[PendingChunk]:
 
 def _ready_batches() -> list[str]:
     unfinished_chunk = Chunk.objects.filter(batch=OuterRef("pk")).exclude(state=ChunkState.DONE)
-    stuck = Q(status=BatchStatus.FINALIZING, finalizing_at__lt=Now() - FINALIZE_GRACE)
-    started = Batch.objects.filter(Q(status__in=RUNNABLE) | stuck)
-    return list(started.filter(~Exists(unfinished_chunk)).values_list("pk", flat=True)[:MOST_AT_ONCE])
+    nobody_at_it = Q(assembling_until=None) | Q(assembling_until__lt=Now())
+    ready = Batch.objects.filter(nobody_at_it, ~Exists(unfinished_chunk), status__in=ASSEMBLABLE)
+    return list(ready.values_list("pk", flat=True)[:MOST_AT_ONCE])
 
 
 def _as_pending(chunks: ChunkQuerySet) -> list[PendingChunk]:

@@ -5,10 +5,14 @@ Only the chord's headers have results. A result that nobody waits for would make
 
 from collections.abc import Callable
 from functools import cache, partial
+from typing import Any, cast
 
+import redis
 import structlog
 from celery import chord, current_app, shared_task
+from celery.result import AsyncResult
 from celery.signals import worker_shutting_down
+from django.conf import settings
 from django.db import DatabaseError, transaction
 from kombu.exceptions import OperationalError
 
@@ -35,7 +39,7 @@ def start(batch_id: str) -> None:
     chunks = sweeps.chunks_of(batch_id)
     if chunks:
         sweeps.mark_sent(chunks)
-        chord([run_chunk.si(*chunk) for chunk in chunks])(finalize.si(batch_id))
+        _stop_listening(chord([run_chunk.si(*chunk) for chunk in chunks])(finalize.si(batch_id)))
 
 
 @shared_task(name="batches.run_chunk")
@@ -87,10 +91,25 @@ def _send_chunks(chunks: list[PendingChunk]) -> None:
 
 
 def _is_idle(project_id: str) -> bool:
-    """No message waits in the queue of the project's chunks."""
+    """No message waits in the queue of the project's chunks.
+
+    Asked of Redis itself: to Celery an empty queue does not exist, which is an error that costs it its connection.
+    """
     queue = current_app.amqp.router.route({}, run_chunk.name, args=(project_id, 0))["queue"]
-    with current_app.connection_or_acquire() as connection, connection.channel() as channel:
-        return bool(channel.queue_declare(queue=queue.name, passive=True).message_count == 0)
+    with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=5) as broker:
+        return bool(broker.llen(queue.name) == 0)
+
+
+def _stop_listening(sent: AsyncResult[None]) -> None:
+    """Drops what Celery keeps for each header that it sends, for as long as this process lives: nobody will ask.
+
+    `forget` ends the subscription in Redis, and the result's key has not been written yet. The object that waits for it
+    (1 KB a chunk) has no public way out.
+    """
+    headers, backend = cast(Any, sent.parent), cast(Any, run_chunk.backend)
+    for header in getattr(headers, "results", [headers]):
+        header.forget()
+        backend._pending_results.concrete.pop(header.id, None)
 
 
 def _finalize_after(chunk_id: int) -> None:

@@ -100,14 +100,11 @@ def remove(key: str) -> None:
 
 
 @contextmanager
-def storage_errors(action: str, key: str, *, passing: type[Exception] = StorageError) -> Iterator[None]:
-    """Whatever the storage raises becomes StorageError, but FileNotFoundError, which tells something of its own.
-
-    `passing` is an exception of the caller's own that goes through.
-    """
+def storage_errors(action: str, key: str) -> Iterator[None]:
+    """Whatever the storage raises becomes StorageError, but FileNotFoundError, which tells something of its own."""
     try:
         yield
-    except (FileNotFoundError, StorageError, passing):
+    except (FileNotFoundError, StorageError):
         raise
     except Exception as error:
         log.exception("storage failed", action=action, key=key)

@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 from apps.api import pagination
 from apps.api.errors import StorageError
 from apps.files import storage, uploads
-from apps.files.models import File
+from apps.files.models import File, Purpose
 from apps.files.parsers import WholeMultiPartParser
 from apps.files.ranges import parse_range
 from apps.files.serializers import file_json, parse_upload
@@ -33,7 +33,7 @@ class FilesView(APIView):
         order = pagination.parse_order(query.get("order"))
         rows = File.objects.live().filter(project=project)
         if purpose := query.get("purpose"):
-            rows = rows.filter(purpose=purpose.replace("\x00", ""))
+            rows = rows.filter(purpose=purpose) if purpose in Purpose.values else rows.none()
         after = uploads.find_cursor(project, query.get("after"))
         found, has_more = pagination.page(rows, after=after, limit=limit, order=order)
         return Response(pagination.list_body([file_json(row) for row in found], has_more=has_more))

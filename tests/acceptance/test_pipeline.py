@@ -56,6 +56,13 @@ def test_every_kind_of_line_in_one_batch(sdk: OpenAI) -> None:
     assert {row["custom_id"]: row["error"]["code"] for row in rows_of(sdk, ended.error_file_id)} == CODES
 
 
+def test_nobody_subscribes_to_results_that_nobody_reads(stack: Stack, sdk: OpenAI) -> None:
+    finished(sdk, submit(sdk, jsonl([ask("echo", str(number)) for number in range(300)])))
+
+    with redis.Redis.from_url(stack.env["REDIS_URL"]) as broker:
+        assert broker.pubsub_channels("celery-task-meta-*") == []
+
+
 def test_counts_are_live(sdk: OpenAI, witness: FakeUpstream) -> None:
     batch = submit(sdk, jsonl([*(ask("echo", str(number)) for number in range(20)), ask("hang")]))
 
@@ -104,7 +111,8 @@ def test_a_broker_that_forgets_everything_loses_no_line(stack: Stack, sdk: OpenA
     batch = submit(sdk, jsonl([ask("echo", name) for name in names]))
     held.wait_for_requests(before + 50)
 
-    redis.Redis.from_url(stack.env["REDIS_URL"]).flushall()
+    with redis.Redis.from_url(stack.env["REDIS_URL"]) as broker:
+        broker.flushall()
     held.gate.open()
 
     ended = finished(sdk, batch, seconds=90)

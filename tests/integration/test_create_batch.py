@@ -277,6 +277,23 @@ def test_metadata_comes_back_unchanged(alice: Person) -> None:
     assert json.loads(alice.client.get(f"/v1/batches/{created.json()['id']}").content)["metadata"] == expected
 
 
+def test_metadata_may_have_16_kilobytes_of_any_script(alice: Person) -> None:
+    file_id = uploaded(alice, jsonl([line()]))
+    frame = len(b'{"a":""}')
+
+    assert create_batch(alice, file_id, metadata={"a": "é" * ((16 * 1024 - frame) // 2)}).status_code == 200
+    assert create_batch(alice, file_id, metadata={"a": "日" * 5_461}).status_code == 400
+
+
+def test_a_body_nested_too_deep_is_refused(alice: Person) -> None:
+    def sent(levels: int) -> int:
+        body = b'{"input_file_id": "file-x", "endpoint": "e", "metadata": {"a": %b}}' % (b"[" * levels + b"]" * levels)
+        return int(alice.client.post("/v1/batches", body, content_type="application/json").status_code)
+
+    assert sent(98) == 404, "deep enough for anybody"
+    assert [sent(levels) for levels in (99, 900, 3_938, 50_000)] == [400] * 4
+
+
 def test_metadata_may_hold_a_lone_surrogate(alice: Person) -> None:
     body = '{"input_file_id": "%s", "endpoint": "/v1/chat/completions", "metadata": {"a": "\\ud800"}}'
     created = alice.client.post("/v1/batches", body % uploaded(alice, jsonl([line()])), content_type="application/json")

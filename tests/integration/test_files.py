@@ -92,6 +92,13 @@ def test_a_broken_multipart_body_is_refused(alice: Person, content_type: str, bo
     assert not File.objects.exists()
 
 
+def test_a_multipart_epilogue_is_allowed(alice: Person) -> None:
+    part = b'--x\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n%b\r\n'
+    body = part % (b"purpose", b"", b"batch") + part % (b"file", b'; filename="a"', b"{}") + b"--x--\r\nepilogue"
+
+    assert alice.client.post("/v1/files", body, content_type="multipart/form-data; boundary=x").status_code == 200
+
+
 def test_unknown_fields_and_files_are_ignored(alice: Person) -> None:
     other = io.BytesIO(b"x" * 100)
     other.name = "other.bin"
@@ -226,7 +233,7 @@ def test_the_list_filters_by_purpose(alice: Person) -> None:
     assert alice.client.get("/v1/files?purpose=%00").json()["data"] == []
 
 
-@pytest.mark.parametrize("limit", ["0", "-1", "abc", "1.5", "9" * 400, "٣"])
+@pytest.mark.parametrize("limit", ["0", "-1", "abc", "1.5", "9" * 1001, "٣"])
 def test_a_bad_limit_is_refused(alice: Person, limit: str) -> None:
     response = alice.client.get("/v1/files", {"limit": limit})
 

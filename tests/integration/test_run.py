@@ -8,7 +8,8 @@ import pytest
 from django.core.files.storage import default_storage
 from django.utils import timezone
 
-from apps.batches import leases, lifecycle
+from apps.api.errors import StorageError
+from apps.batches import heartbeat, leases, lifecycle
 from apps.batches.models import Batch, Chunk, Tally
 from apps.batches.pipeline import assemble, run
 from apps.batches.states import BatchStatus, ChunkState
@@ -174,6 +175,45 @@ def test_an_assembly_that_was_interrupted_is_repeated(alice: Person, upstream: F
     assert Batch.objects.get(pk=batch.pk).status == BatchStatus.COMPLETED
 
 
+def test_one_worker_at_a_time_assembles(alice: Person, upstream: FakeUpstream) -> None:
+    batch = new_batch(alice, [ask("echo")])
+    run_chunks(batch)
+    assert leases.claim_assembly(batch.pk)
+
+    assert assemble.assemble(batch.pk) is False, "somebody is at it"
+    Batch.objects.update(assembling_until=timezone.now() - timedelta(seconds=1))
+    assert assemble.assemble(batch.pk) is True, "whoever was at it has died"
+
+
+def test_an_assembly_that_fails_can_be_repeated_at_once(
+    alice: Person, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = new_batch(alice, [ask("echo")])
+    run_chunks(batch)
+    with monkeypatch.context() as broken:
+        broken.setattr(default_storage, "save", lambda *_: 1 / 0)
+        with pytest.raises(StorageError):
+            assemble.assemble(batch.pk)
+
+    assert Batch.objects.get(pk=batch.pk).output_file_id is None
+    assert assemble.assemble(batch.pk) is True
+
+
+def test_a_stop_after_the_last_answer_does_not_cost_the_chunk(
+    alice: Person, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = new_batch(alice, [ask("echo")])
+    send_all = run.ChunkRun.send_all
+
+    async def stopped_just_after(chunk_run: run.ChunkRun) -> None:
+        await send_all(chunk_run)
+        chunk_run._stop(heartbeat.STOPPING)
+
+    monkeypatch.setattr(run.ChunkRun, "send_all", stopped_just_after)
+
+    assert run_batch(batch).status == BatchStatus.COMPLETED
+
+
 def test_nothing_is_assembled_before_the_last_chunk_is_done(alice: Person, upstream: FakeUpstream) -> None:
     batch = new_batch(alice, [ask("echo")])
 
@@ -270,6 +310,15 @@ def test_at_the_deadline_the_rest_expires(alice: Person, upstream: FakeUpstream)
     assert (ended.completed, ended.failed) == (100, 50)
     codes = {row["error"]["code"] for row in results(alice, ended.error_file_id).values()}
     assert codes == {"batch_expired"}
+
+
+def test_a_deleted_key_counts_as_revoked(alice: Person, bob: Person, upstream: FakeUpstream) -> None:
+    batch = new_batch(alice, [ask("echo")])
+    ApiKey.objects.filter(pk=alice.key.pk).delete()
+
+    ended = run_batch(batch)
+
+    assert results(bob, ended.error_file_id)["echo"]["error"]["code"] == "authentication_error"
 
 
 def test_a_revoked_key_ends_the_lines_that_were_not_sent(alice: Person, bob: Person, upstream: FakeUpstream) -> None:

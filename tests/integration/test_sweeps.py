@@ -4,13 +4,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import redis
+from django.conf import settings
 from django.utils import timezone
 
-from apps.batches import leases, lifecycle, sweeps
+from apps.batches import leases, lifecycle, sweeps, tasks
 from apps.batches.models import Batch, Chunk
 from apps.batches.states import BatchStatus, ChunkState
 from tests.conftest import Person, line
 from tests.integration.conftest import new_batch
+from zerobatch.routes import route
 
 pytestmark = pytest.mark.django_db
 
@@ -85,8 +88,9 @@ def test_it_finds_a_batch_that_only_waits_to_be_assembled(chunk: Chunk) -> None:
 def test_it_finds_a_batch_whose_assembly_was_interrupted(chunk: Chunk) -> None:
     Chunk.objects.update(state=ChunkState.DONE)
     lifecycle.move(chunk.batch_id, BatchStatus.FINALIZING)
-    assert sweeps.resume(lambda _: True).ready == [], "somebody may be at it"
-    Batch.objects.update(finalizing_at=ago(minutes=2))
+    assert leases.claim_assembly(chunk.batch_id)
+    assert sweeps.resume(lambda _: True).ready == [], "somebody is at it"
+    Batch.objects.update(assembling_until=ago(seconds=1))
 
     assert sweeps.resume(lambda _: True).ready == [chunk.batch_id]
 
@@ -110,3 +114,25 @@ def test_only_pending_chunks_of_running_batches_are_sent(chunk: Chunk) -> None:
     assert [pending.chunk_id for pending in sweeps.chunks_of(chunk.batch_id)] == [chunk.pk]
     Chunk.objects.update(state=ChunkState.DONE)
     assert sweeps.chunks_of(chunk.batch_id) == []
+
+
+@pytest.mark.parametrize("lines", [1, 250])
+def test_sending_a_batch_leaves_nothing_behind_in_the_sender(alice: Person, lines: int) -> None:
+    batch = new_batch(alice, [line(str(number)) for number in range(lines)])
+
+    tasks.start(batch.pk)
+
+    pending: Any = tasks.run_chunk.backend
+    assert not pending._pending_results.concrete
+    with redis.Redis.from_url(settings.REDIS_URL) as broker:
+        assert broker.pubsub_channels("celery-task-meta-*") == []
+
+
+def test_a_queue_is_idle_when_redis_has_nothing_in_it() -> None:
+    queue = route("batches.run_chunk", ("a project", 0))["queue"]
+    with redis.Redis.from_url(settings.REDIS_URL) as broker:
+        broker.delete(queue)
+        assert [tasks._is_idle("a project") for _ in range(3)] == [True, True, True]
+        broker.lpush(queue, "a message")
+        assert tasks._is_idle("a project") is False
+        broker.delete(queue)

@@ -1,5 +1,6 @@
 """The last stage: joins the parts of all chunks to the output and error files and ends the batch."""
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,7 +10,7 @@ from django.utils import timezone
 
 from apps.api.errors import StorageError
 from apps.api.ids import new_id
-from apps.batches import heartbeat, lifecycle
+from apps.batches import heartbeat, leases, lifecycle
 from apps.batches.models import Batch, Chunk
 from apps.batches.pipeline.parts import ERROR, KINDS, OUTPUT
 from apps.batches.states import BatchStatus, ChunkState
@@ -24,14 +25,21 @@ SIZE_COLUMN = {OUTPUT: "output_bytes", ERROR: "error_bytes"}
 def assemble(batch_id: str) -> bool:
     """Ends the batch if all its chunks are done; True if this call did.
 
-    Run twice, or by two workers at once, it gives one result: the keys are deterministic, their content too, and only
-    one guarded UPDATE ends the batch. Files are written before the transaction that registers them and moves the
-    batch, so no I/O happens inside it, and no File row lacks its bytes. Parts go last: until then all can be repeated.
-    Raises StorageError.
+    One worker at a time holds the assembly, by a lease. Should two ever overlap, there is one result all the same: the
+    keys are deterministic, their content too, and only one guarded UPDATE ends the batch. Files are written before the
+    transaction that registers them and moves the batch, so no I/O happens inside it, and no File row lacks its bytes.
+    Parts go last: until then all can be repeated. Raises StorageError.
     """
-    batch = Batch.objects.filter(pk=batch_id).select_related("input_file").first()
-    if batch is None or batch.is_terminal or not is_ready(batch_id):
+    if not is_ready(batch_id) or not leases.claim_assembly(batch_id):
         return False
+    try:
+        return _assemble_claimed(Batch.objects.get(pk=batch_id))
+    except BaseException:
+        leases.release_assembly(batch_id)
+        raise
+
+
+def _assemble_claimed(batch: Batch) -> bool:
     chunks = list(Chunk.objects.filter(batch=batch).order_by("index"))
     ending = _ending(batch, chunks)
     try:
@@ -60,8 +68,12 @@ def _ending(batch: Batch, chunks: Iterable[Chunk]) -> BatchStatus:
 
 def _join(batch: Batch, chunks: Iterable[Chunk], kind: str) -> int:
     """Writes one final file from its parts and returns its bytes; nothing is written when there are none."""
+    renewed = time.monotonic()
     with storage.Spool() as spool:
         for chunk in chunks:
+            if time.monotonic() - renewed > leases.ASSEMBLY_SECONDS / 4:
+                leases.renew_assembly(batch.pk)
+                renewed = time.monotonic()
             length = getattr(chunk, SIZE_COLUMN[kind])
             if length:
                 key = storage.part_key(batch.pk, chunk.index, chunk.epoch, kind)

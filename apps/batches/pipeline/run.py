@@ -76,7 +76,7 @@ def _run_claimed(claim: Claim) -> bool:
     chunk_run = ChunkRun(claim, parts.parse_lines(data, chunk.first_line))
     with heartbeat.heartbeat.keep(chunk_run):
         shared_loop().run(chunk_run.send_all())
-        if chunk_run.is_abandoned:
+        if not chunk_run.is_whole:
             leases.release(claim)
             log.info("chunk abandoned", reason=chunk_run.halted)
             return False
@@ -125,6 +125,11 @@ class ChunkRun:
     def is_abandoned(self) -> bool:
         """Halted so that nothing of it may be kept."""
         return bool(self.halted) and self.halted not in UNSENT
+
+    @property
+    def is_whole(self) -> bool:
+        """Every planned line has a result."""
+        return self.parts.count(OUTPUT) + self.parts.count(ERROR) == self._claim.chunk.lines
 
     def beat(self) -> Beat:
         return Beat(self._claim.chunk.pk, self._claim.epoch, self.parts.count(OUTPUT), self.parts.count(ERROR))
@@ -185,10 +190,9 @@ class ChunkRun:
 
     def _check_whole(self) -> None:
         """No line may ever be lost: a chunk commits with a result for each line it was planned with, or not at all."""
-        kept = self.parts.count(OUTPUT) + self.parts.count(ERROR)
-        if kept != self._claim.chunk.lines and not self.is_abandoned:
+        if not self.is_whole and not self.is_abandoned:
             crash = self._crashes[0] if self._crashes else None
-            raise RuntimeError(f"{kept} results for {self._claim.chunk.lines} lines") from crash
+            raise RuntimeError(f"lines without a result in chunk {self._claim.chunk}") from crash
 
 
 def unsent_error(reason: str, unsent: Unsent) -> Failed:

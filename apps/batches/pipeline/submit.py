@@ -3,7 +3,7 @@
 import structlog
 from django.conf import settings
 
-from apps.api.errors import InvalidRequest, NotFound
+from apps.api.errors import InvalidRequest, NotFound, StorageError
 from apps.api.ids import is_wellformed
 from apps.batches import lifecycle
 from apps.batches.lifecycle import BatchRequest
@@ -56,8 +56,12 @@ def _read(input_file: File, validation: Validation) -> None:
     except FileNotFoundError:
         message = f"Input file object missing: {input_file.pk}"
         raise NotFound(message, code="file_not_found", param="input_file_id") from None
-    with stream, storage.storage_errors("read", input_file.object_key, passing=InvalidInput):
-        validation.read(stream)
+    try:
+        with stream:
+            validation.read(stream)
+    except OSError as error:
+        log.exception("storage failed", action="read", key=input_file.object_key)
+        raise StorageError from error
 
 
 def _rejected(request: BatchRequest, input_file: File, problems: list[Problem]) -> InvalidRequest:

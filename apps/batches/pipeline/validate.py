@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 import orjson
 
+from apps.api.nesting import nests_deeper
 from apps.batches.pipeline.plan import LineIndex
 from apps.files.jsonl import Line, Readable, read_lines
 
@@ -103,7 +104,7 @@ class Validation:
             raise _BadLine("is not valid JSON") from None
         if not isinstance(request, dict):
             raise _BadLine("must be a JSON object")
-        if len(text) > 2 * MOST_DEPTH and _is_too_deep(request):
+        if len(text) > 2 * MOST_DEPTH and nests_deeper(request, MOST_DEPTH):
             raise _BadLine("is not valid JSON")
         return request
 
@@ -162,16 +163,3 @@ class Validation:
 def _shown(text: str) -> str:
     """`text` as a message quotes it: an id may be a megabyte long, a message must not."""
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
-
-
-def _is_too_deep(document: dict[str, Any]) -> bool:
-    """Whether arrays and objects nest beyond the limit; looks at them level by level, and most lines have four."""
-    level: list[Any] = [document]
-    for _ in range(MOST_DEPTH):
-        children: list[Any] = []
-        for container in level:
-            children += container.values() if type(container) is dict else container
-        level = [child for child in children if type(child) is dict or type(child) is list]
-        if not level:
-            return False
-    return True

@@ -1,0 +1,55 @@
+"""Processes that are configured wrong say so and do not start."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+GUNICORN = ["gunicorn", "zerobatch.wsgi", "--config", "python:zerobatch.gunicorn", "--check-config"]
+WORKER = ["celery", "--app", "zerobatch", "worker", "--pool", "solo"]
+
+
+def start(command: list[str], **environ: str) -> subprocess.CompletedProcess[str]:
+    program = [str(Path(sys.executable).with_name(command[0])), *command[1:]]
+    env = {**os.environ, **environ}
+    return subprocess.run(program, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("command", [GUNICORN, WORKER])
+def test_no_process_starts_without_a_secret_key(command: list[str]) -> None:
+    refused = start(command, SECRET_KEY="")
+
+    assert refused.returncode != 0
+    assert "zerobatch.E001" in refused.stderr + refused.stdout
+
+
+def test_a_right_configuration_is_accepted() -> None:
+    assert start(GUNICORN).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"MAX_BATCH_LINES": "many"}, "MAX_BATCH_LINES must be a whole number, not 'many'"),
+        ({"LEASE_SECONDS": "1"}, "LEASE_SECONDS must be at least 5, not 1"),
+        ({"DEBUG": "perhaps"}, "DEBUG must be true or false, not 'perhaps'"),
+        ({"DATABASE_POOL_SIZE": "4"}, "DATABASE_POOL_SIZE must be greater than WEB_THREADS"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named(environ: dict[str, str], message: str) -> None:
+    refused = start(GUNICORN, **environ)
+
+    assert refused.returncode != 0
+    assert message in refused.stderr
+
+
+def test_options_of_the_database_url_are_kept() -> None:
+    show = "from django.conf import settings; print(settings.DATABASES['default']['OPTIONS'])"
+    url = "postgres://a@127.0.0.1/b?sslmode=require&application_name=x"
+    shown = start(["python", "manage.py", "shell", "--no-imports", "-c", show], DATABASE_URL=url)
+
+    assert "'sslmode': 'require'" in shown.stdout
+    assert "'application_name': 'x'" in shown.stdout
