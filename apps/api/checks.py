@@ -4,8 +4,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
-from django.core.management import call_command
-from django.core.management.base import SystemCheckError
+from django.core.management.base import BaseCommand, SystemCheckError
 
 
 @register
@@ -23,6 +22,6 @@ def refuse_misconfiguration(**_: Any) -> None:
     SystemExit, because Celery only logs any other exception of a signal's receiver.
     """
     try:
-        call_command("check")
+        BaseCommand().check()
     except SystemCheckError as error:
         raise SystemExit(str(error)) from None

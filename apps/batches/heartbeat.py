@@ -29,6 +29,10 @@ class Running(Protocol):
 
     def beat(self) -> Beat: ...
 
+    def renewed(self) -> None:
+        """Its lease holds from now on for another LEASE_SECONDS."""
+        ...
+
     def halt(self, reason: str) -> None: ...
 
 
@@ -73,7 +77,10 @@ class Heartbeat:
         beats = [run.beat() for run in runs]
         renewals = {renewal.chunk_id: renewal for renewal in leases.renew(beats)}
         for run, beat in zip(runs, beats, strict=True):
-            if reason := halt_reason(renewals.get(beat.chunk_id)):
+            renewal = renewals.get(beat.chunk_id)
+            if renewal:
+                run.renewed()
+            if reason := halt_reason(renewal):
                 run.halt(reason)
 
     def _current(self) -> list[Running]:

@@ -20,6 +20,7 @@ from apps.batches import sweeps
 from apps.batches.heartbeat import heartbeat
 from apps.batches.models import Chunk
 from apps.batches.pipeline import assemble, run
+from apps.batches.pipeline.run import Outcome
 from apps.batches.sweeps import PendingChunk
 
 log = structlog.get_logger(__name__)
@@ -43,13 +44,16 @@ def start(batch_id: str) -> None:
 
 
 @shared_task(name="batches.run_chunk")
-def run_chunk(_project_id: str, chunk_id: int) -> None:
+def run_chunk(project_id: str, chunk_id: int) -> None:
     """Never raises and returns None: a failed header would fail the chord.
 
     Sweeps send chunks outside the chord, so whoever finishes the last one says so too; finalizing twice does no harm.
     """
-    if run.run(chunk_id):
+    outcome = run.run(chunk_id)
+    if outcome is Outcome.DONE:
         _try(partial(_finalize_after, chunk_id))
+    elif outcome is Outcome.RELEASED:
+        _try(partial(_send_chunks, [PendingChunk(project_id, chunk_id)]))
 
 
 @shared_task(name="batches.finalize", ignore_result=True)
@@ -80,7 +84,7 @@ def expire() -> None:
 
 @worker_shutting_down.connect
 def let_go_of_chunks(**_: object) -> None:
-    """On SIGTERM the chunks of this process go back to pending, so that the worker need not wait for its upstream."""
+    """On SIGTERM this process sends no more lines; its chunks go on elsewhere once those in flight are answered."""
     heartbeat.stop()
 
 

@@ -7,7 +7,7 @@ from apps.devstack import ports, private, procfile, services
 from apps.devstack.errors import DevstackError
 from apps.devstack.layout import PROJECT_ROOT, Layout
 from apps.devstack.services import Service
-from apps.devstack.supervision import Process
+from apps.devstack.supervision import DRAIN_SECONDS, Process
 
 DEFAULT_PORT = 8000
 DEFAULT_WORKERS = 2
@@ -50,6 +50,7 @@ def _extra(layout: Layout, environ: Mapping[str, str], port: int) -> dict[str, s
         "VAR_DIR": str(layout.root),
         "STORAGE_DIR": str(storage),
         "SECRET_KEY": secret_key,
+        "DRAIN_SECONDS": str(DRAIN_SECONDS),
         "DJANGO_SETTINGS_MODULE": "zerobatch.settings",
         **{name: services.given(name, environ) for name in services.NAMES},
     }

@@ -14,7 +14,8 @@ from apps.devstack import child, packages, pids, private, spawn
 from apps.devstack.errors import DevstackError
 from apps.devstack.layout import Layout
 
-STOP_SECONDS = 15
+DRAIN_SECONDS = 10  # for lines in flight; a developer at Ctrl-C will not wait for a minute
+STOP_SECONDS = DRAIN_SECONDS + 5
 ALL_STOPPED_SECONDS = 3 * STOP_SECONDS
 
 HEAD = """\

@@ -12,6 +12,7 @@ from apps.api.errors import StorageError
 from apps.batches import heartbeat, leases, lifecycle
 from apps.batches.models import Batch, Chunk, Tally
 from apps.batches.pipeline import assemble, run
+from apps.batches.pipeline.run import Outcome
 from apps.batches.states import BatchStatus, ChunkState
 from apps.files.models import File
 from apps.projects.models import ApiKey
@@ -263,7 +264,7 @@ def test_a_lost_lease_ends_the_run_without_a_trace(
 
     monkeypatch.setattr(leases, "commit", taken_over_just_before)
 
-    assert run.run(chunk.pk) is False
+    assert run.run(chunk.pk) is Outcome.NOTHING
     assert not list(settings.STORAGE_DIR.glob("batches/**/*.jsonl"))
 
 

@@ -2,7 +2,10 @@
 
 import asyncio
 import sys
+import time
 from collections import deque
+from collections.abc import Iterable
+from enum import Enum
 from functools import cache, partial
 
 import structlog
@@ -10,11 +13,12 @@ from django.conf import settings
 from django.db import DatabaseError
 
 from apps.api.ids import line_id
-from apps.batches import heartbeat, leases
+from apps.batches import heartbeat, journal, leases
+from apps.batches.journal import Entry
 from apps.batches.leases import Beat, Claim
 from apps.batches.models import Tally
 from apps.batches.pipeline import parts
-from apps.batches.pipeline.parts import ERROR, OUTPUT, InputLine, Parts
+from apps.batches.pipeline.parts import ERROR, KINDS, OUTPUT, InputLine, Parts
 from apps.files import storage
 from apps.inference.client import Client
 from apps.inference.halt import Halt
@@ -37,14 +41,25 @@ UNSENT = {
 }
 
 
-def run(chunk_id: int) -> bool:
-    """Brings the chunk to `done` if it can be claimed; True if this call committed it.
+class Outcome(Enum):
+    """What came of running a chunk."""
+
+    DONE = "done"
+    """Committed by this call."""
+    RELEASED = "released"
+    """Let go because this worker stops; another one should go on with it at once."""
+    NOTHING = "nothing"
+    """Somebody else's, or failed; sweeps know what is to be done."""
+
+
+def run(chunk_id: int) -> Outcome:
+    """Brings the chunk to `done` if it can be claimed.
 
     Never raises: whatever goes wrong, the chunk goes back to pending (or its lease runs out) and is sent again.
     """
     claim = _claim(chunk_id)
     if claim is None:
-        return False
+        return Outcome.NOTHING
     names = {"batch_id": claim.chunk.batch_id, "chunk": claim.chunk.index, "epoch": claim.epoch}
     with structlog.contextvars.bound_contextvars(**names):
         try:
@@ -52,7 +67,7 @@ def run(chunk_id: int) -> bool:
         except Exception as error:
             log.exception("chunk failed")
             _let_go(claim, f"{type(error).__name__}: {error}")
-            return False
+            return Outcome.NOTHING
 
 
 def _claim(chunk_id: int) -> Claim | None:
@@ -70,34 +85,40 @@ def _let_go(claim: Claim, error: str) -> None:
         log.warning("chunk not released; its lease will run out", exc_info=True)
 
 
-def _run_claimed(claim: Claim) -> bool:
+def _run_claimed(claim: Claim) -> Outcome:
     chunk = claim.chunk
     data = storage.read_range(chunk.batch.input_file.object_key, chunk.start, chunk.end)
     chunk_run = ChunkRun(claim, parts.parse_lines(data, chunk.first_line))
+    if claim.epoch > 1:
+        chunk_run.restore(journal.load(chunk.pk))
     with heartbeat.heartbeat.keep(chunk_run):
-        shared_loop().run(chunk_run.send_all())
-        if not chunk_run.is_whole:
-            leases.release(claim)
-            log.info("chunk abandoned", reason=chunk_run.halted)
-            return False
-        return _commit(claim, chunk_run)
+        with journal.journal.keep(chunk_run):
+            shared_loop().run(chunk_run.send_all())
+        if chunk_run.is_whole:
+            return _commit(claim, chunk_run)
+        # What is flushed now, the next owner need not send again.
+        journal.flush([chunk_run])
+        released = leases.release(claim)
+    log.info("chunk let go", reason=chunk_run.halted)
+    return Outcome.RELEASED if released else Outcome.NOTHING
 
 
-def _commit(claim: Claim, chunk_run: "ChunkRun") -> bool:
+def _commit(claim: Claim, chunk_run: "ChunkRun") -> Outcome:
     sizes = chunk_run.parts.write(claim)
     committed = leases.commit(
         claim,
         chunk_run.tally(),
-        halted=chunk_run.halted,
+        halted=chunk_run.unsent_reason,
         output_bytes=sizes[OUTPUT],
         error_bytes=sizes[ERROR],
     )
     if not committed:
         log.warning("chunk was lost to another worker")
         parts.remove_parts(claim)
-        return False
+        return Outcome.NOTHING
+    journal.drop(claim.chunk.pk)
     log.info("chunk done", completed=chunk_run.parts.count(OUTPUT), failed=chunk_run.parts.count(ERROR))
-    return True
+    return Outcome.DONE
 
 
 class ChunkRun:
@@ -109,6 +130,9 @@ class ChunkRun:
     def __init__(self, claim: Claim, lines: list[tuple[int, InputLine]]) -> None:
         self.parts = Parts()
         self.usage = NO_USAGE
+        self.unflushed: deque[Entry] = deque()
+        self.unsent_reason = ""
+        self._renewed_at = time.monotonic()
         self._claim = claim
         self._lines = lines
         self._batch = claim.chunk.batch
@@ -122,8 +146,12 @@ class ChunkRun:
         return self._halt.reason or ""
 
     @property
+    def chunk_id(self) -> int:
+        return self._claim.chunk.pk
+
+    @property
     def is_abandoned(self) -> bool:
-        """Halted so that nothing of it may be kept."""
+        """Halted for somebody else to go on: what was not sent stays open."""
         return bool(self.halted) and self.halted not in UNSENT
 
     @property
@@ -133,6 +161,21 @@ class ChunkRun:
 
     def beat(self) -> Beat:
         return Beat(self._claim.chunk.pk, self._claim.epoch, self.parts.count(OUTPUT), self.parts.count(ERROR))
+
+    def renewed(self) -> None:
+        self._renewed_at = time.monotonic()
+
+    def holds_its_lease(self) -> bool:
+        return time.monotonic() - self._renewed_at < settings.LEASE_SECONDS
+
+    def restore(self, entries: Iterable[Entry]) -> None:
+        """Takes over lines that an earlier claim has finished; they are not sent again."""
+        open_lines = {number for number, _ in self._lines}
+        for entry in entries:
+            if entry.number in open_lines and entry.kind in KINDS:
+                open_lines.discard(entry.number)
+                self._record(entry)
+        self._lines = [(number, line) for number, line in self._lines if number in open_lines]
 
     def halt(self, reason: str) -> None:
         shared_loop().call_soon(self._stop, reason)
@@ -160,10 +203,18 @@ class ChunkRun:
         self._check_whole()
 
     def _stop(self, reason: str) -> None:
+        """Ends the sending. Lines in flight may finish: for as long as it takes, or, when the worker stops, for the
+        grace that it has; of a chunk that is somebody else's, not at all.
+        """
         self._halt.set(reason)
-        if self.is_abandoned:
-            for task in self._tasks:
-                task.cancel()
+        if reason == heartbeat.LEASE_LOST:
+            self._cut_off()
+        elif reason == heartbeat.STOPPING:
+            asyncio.get_running_loop().call_later(settings.DRAIN_SECONDS, self._cut_off)
+
+    def _cut_off(self) -> None:
+        for task in self._tasks:
+            task.cancel()
 
     def _request(self, number: int, line: InputLine) -> LineRequest:
         return LineRequest(line_id(self._batch.pk, number), self._batch.endpoint, bytes(line.body))
@@ -174,19 +225,30 @@ class ChunkRun:
             return
         if crash := task.exception():
             self._crashes.append(crash)
-        elif not self.is_abandoned:
+        elif not (self.is_abandoned and isinstance(task.result(), Unsent)):
             self._keep(number, line, task.result())
 
     def _keep(self, number: int, line: InputLine, result: Result) -> None:
         name = line_id(self._batch.pk, number)
         match result:
             case Completed():
-                self.parts.add(OUTPUT, number, parts.output_line(name, line.custom_id, result))
-                self.usage = Usage(*map(sum, zip(self.usage, result.usage, strict=True)))
+                text = parts.output_line(name, line.custom_id, result)
+                self._finished(Entry(number, OUTPUT, text, result.usage))
             case Failed():
-                self.parts.add(ERROR, number, parts.error_line(name, line.custom_id, result))
+                text = parts.error_line(name, line.custom_id, result)
+                self._finished(Entry(number, ERROR, text, NO_USAGE))
             case Unsent():
+                self.unsent_reason = self.halted
                 self.parts.add(ERROR, number, parts.error_line(name, line.custom_id, unsent_error(self.halted, result)))
+
+    def _finished(self, entry: Entry) -> None:
+        self._record(entry)
+        self.unflushed.append(entry)
+
+    def _record(self, entry: Entry) -> None:
+        self.parts.add(entry.kind, entry.number, entry.text)
+        if entry.usage is not NO_USAGE:
+            self.usage = Usage(*map(sum, zip(self.usage, entry.usage, strict=True)))
 
     def _check_whole(self) -> None:
         """No line may ever be lost: a chunk commits with a result for each line it was planned with, or not at all."""
