@@ -115,6 +115,17 @@ class InternalError(ApiError):
         super().__init__("The server had an error while processing your request")
 
 
+class Unavailable(ApiError):
+    """Something that we stand on is away for now; the same request works when it is back."""
+
+    status = 503
+    type = "internal_error"
+    code = "service_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("The service is temporarily unavailable; try again", headers={"Retry-After": "5"})
+
+
 class StorageError(ApiError):
     """The object storage did not do what it was asked."""
 

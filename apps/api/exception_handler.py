@@ -5,6 +5,7 @@ from typing import Any
 
 import structlog
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
 from django.http import Http404
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -20,6 +21,7 @@ from apps.api.errors import (
     NotFound,
     RateLimited,
     TooLarge,
+    Unavailable,
 )
 
 log = structlog.get_logger(__name__)
@@ -70,5 +72,7 @@ TRANSLATIONS: tuple[tuple[Kinds, Callable[[Exception], ApiError]], ...] = (
     (exceptions.Throttled, _throttled),
     (RequestDataTooBig, lambda _: TooLarge("The request's form fields are too large")),
     (SuspiciousOperation, _bad_multipart),
+    # Postgres is away, or all connections of the pool are taken for too long.
+    ((OperationalError, InterfaceError), lambda _: Unavailable()),
     (exceptions.APIException, lambda error: InvalidRequest(str(getattr(error, "detail", error)))),
 )

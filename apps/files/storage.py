@@ -47,6 +47,12 @@ class Spool(TemporaryUploadedFile):
         spooled = tempfile.NamedTemporaryFile(dir=folder, suffix=".spool")  # noqa: SIM115  closed with the Spool
         UploadedFile.__init__(self, spooled, name, "application/jsonl", 0)
 
+    def write(self, data: Any, /) -> int:
+        """As a file's; raises StorageError, as when the disk is full."""
+        spooled: Any = self.file
+        with storage_errors("spool", self.name or ""):
+            return int(spooled.write(data))
+
     def written(self) -> int:
         """Bytes in the file so far."""
         spooled: Any = self.file

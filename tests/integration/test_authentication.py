@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -167,3 +168,16 @@ def test_health_needs_no_key() -> None:
 
     assert client.get("/healthz").json() == {"status": "ok"}
     assert client.get("/readyz").json()["dependencies"] == {"postgres": "ok", "redis": "ok", "storage": "ok"}
+
+
+def test_without_postgres_the_answer_is_503_in_the_envelope(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any) -> None:
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr(ApiKey.objects.__class__, "verify", away)
+
+    response = alice.client.get("/v1/batches")
+
+    assert response.status_code == 503
+    assert response["Retry-After"] == "5"
+    assert error_of(response)["type"] == "internal_error"

@@ -303,3 +303,19 @@ def test_bob_sees_what_alice_uploaded_and_charlie_does_not(alice: Person, bob: P
         assert error["message"] == never_existed["message"].replace("file-unknown", file_id)
         assert error["code"] == never_existed["code"]
     assert content_of(alice, file_id).getvalue() == CONTENT
+
+
+def test_a_full_disk_is_a_storage_error_and_leaves_nothing(
+    alice: Person, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    for broken in ("os.fsync", "django.core.files.storage.FileSystemStorage.save"):
+        with monkeypatch.context() as patched:
+            patched.setattr(broken, full)
+            response = upload(alice, CONTENT)
+        assert response.status_code == 500
+        assert error_of(response)["code"] == "storage_error"
+    assert not File.objects.exists()
+    assert not [path for path in settings.STORAGE_DIR.rglob("*") if path.is_file()]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import redis
 from django.conf import settings
+from django.core.files.storage import default_storage
 from django.utils import timezone
 
 from apps.batches import heartbeat, journal
@@ -145,3 +146,23 @@ def test_the_deadline_after_the_last_answer_expires_nothing(
     assemble.assemble(batch.pk)
 
     assert Batch.objects.get(pk=batch.pk).status == BatchStatus.COMPLETED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_full_disk_costs_no_answer(
+    alice: Person, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    batch = new_batch(alice, [ask("echo", str(number)) for number in range(10)])
+    chunk = Chunk.objects.get(batch=batch)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(default_storage, "save", full)
+        assert run.run(chunk.pk) is Outcome.NOTHING
+    assert Chunk.objects.get(pk=chunk.pk).state == ChunkState.PENDING
+    assert not list(settings.STORAGE_DIR.glob("batches/**/*.jsonl"))
+
+    assert run.run(chunk.pk) is Outcome.DONE
+    assert len(upstream.requests) == 10, "no line was sent twice"

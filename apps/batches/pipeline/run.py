@@ -12,6 +12,7 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError
 
+from apps.api.errors import StorageError
 from apps.api.ids import line_id
 from apps.batches import heartbeat, journal, leases
 from apps.batches.journal import Entry
@@ -104,14 +105,12 @@ def _run_claimed(claim: Claim) -> Outcome:
 
 
 def _commit(claim: Claim, chunk_run: "ChunkRun") -> Outcome:
-    sizes = chunk_run.parts.write(claim)
-    committed = leases.commit(
-        claim,
-        chunk_run.tally(),
-        halted=chunk_run.unsent_reason,
-        output_bytes=sizes[OUTPUT],
-        error_bytes=sizes[ERROR],
-    )
+    try:
+        committed = _write_and_commit(claim, chunk_run)
+    except (StorageError, DatabaseError):
+        # The answers are paid for: whoever tries again finds them in the journal.
+        journal.flush([chunk_run])
+        raise
     if not committed:
         log.warning("chunk was lost to another worker")
         parts.remove_parts(claim)
@@ -119,6 +118,17 @@ def _commit(claim: Claim, chunk_run: "ChunkRun") -> Outcome:
     journal.drop(claim.chunk.pk)
     log.info("chunk done", completed=chunk_run.parts.count(OUTPUT), failed=chunk_run.parts.count(ERROR))
     return Outcome.DONE
+
+
+def _write_and_commit(claim: Claim, chunk_run: "ChunkRun") -> bool:
+    sizes = chunk_run.parts.write(claim)
+    return leases.commit(
+        claim,
+        chunk_run.tally(),
+        halted=chunk_run.unsent_reason,
+        output_bytes=sizes[OUTPUT],
+        error_bytes=sizes[ERROR],
+    )
 
 
 class ChunkRun:
