@@ -5,7 +5,7 @@ from zlib import crc32
 
 from django.conf import settings
 
-SWEEPS = {"batches.resume", "batches.expire"}
+SWEEPS = {"batches.resume", "batches.expire", "batches.purge", "files.purge"}
 
 
 def route(name: str, args: tuple[Any, ...], *_: Any, **__: Any) -> dict[str, str]:

@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 import structlog
 from django.db.models import Case, Exists, OuterRef, Q, When
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 from apps.batches.models import Batch, Chunk, ChunkQuerySet
-from apps.batches.states import ASSEMBLABLE, RUNNABLE, BatchStatus, ChunkState
+from apps.batches.states import ASSEMBLABLE, RUNNABLE, TERMINAL, BatchStatus, ChunkState
+from apps.files import storage
+from apps.files.sweeps import each
 
 log = structlog.get_logger(__name__)
 
@@ -21,6 +23,9 @@ FORGOTTEN_AFTER = timedelta(minutes=15)
 """A message older than this is repeated even if its queue is busy: a doubled one does no harm."""
 MOST_AT_ONCE = 5_000
 
+
+KEPT_AFTER_END = timedelta(hours=1)
+"""How long an ended batch's chunks are kept for operators to look at."""
 
 IsIdle = Callable[[str], bool]
 """Tells of a project, by its id, whether the queue of its chunks is empty."""
@@ -65,6 +70,27 @@ def overdue() -> list[str]:
 def chunks_of(batch_id: str) -> list[PendingChunk]:
     """The pending chunks of one batch, in order."""
     return _as_pending(Chunk.objects.filter(batch=batch_id, state=ChunkState.PENDING, batch__status__in=RUNNABLE))
+
+
+def purge() -> None:
+    """Forgets the chunks of batches that ended a while ago, and removes parts that were left behind.
+
+    Parts are left when a worker died between writing and committing, or when clearing up after an assembly failed.
+    """
+    long_ago = Now() - KEPT_AFTER_END
+    has_chunks = Exists(Chunk.objects.filter(batch=OuterRef("pk")))
+    ended = Batch.objects.filter(has_chunks, status__in=TERMINAL).annotate(
+        ended_at=Coalesce("completed_at", "expired_at", "cancelled_at", "failed_at")
+    )
+    each(_forget_chunks, ended.filter(ended_at__lt=long_ago).values_list("pk", flat=True)[:MOST_AT_ONCE])
+
+
+def _forget_chunks(batch_id: str) -> None:
+    """Parts first: while there are chunks, the batch is found again."""
+    folder = storage.parts_folder(batch_id)
+    for name in storage.names_in(folder):
+        storage.remove(f"{folder}/{name}")
+    Chunk.objects.filter(batch=batch_id).delete()
 
 
 def mark_sent(chunks: list[PendingChunk]) -> None:

@@ -82,6 +82,11 @@ def expire() -> None:
         write_off.delay(batch_id)
 
 
+@shared_task(name="batches.purge", ignore_result=True)
+def purge() -> None:
+    sweeps.purge()
+
+
 @worker_shutting_down.connect
 def let_go_of_chunks(**_: object) -> None:
     """On SIGTERM this process sends no more lines; its chunks go on elsewhere once those in flight are answered."""

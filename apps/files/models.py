@@ -24,6 +24,10 @@ class FileQuerySet(models.QuerySet["File"]):
         """Neither deleted nor past its expiry: what a client can see."""
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=Now()), deleted_at=None)
 
+    def ended(self) -> "FileQuerySet":
+        """The others: deleted, or past their expiry."""
+        return self.filter(Q(deleted_at__isnull=False) | Q(expires_at__lte=Now()))
+
 
 class File(models.Model):
     """One uploaded or produced file.

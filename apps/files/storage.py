@@ -20,8 +20,11 @@ log = structlog.get_logger(__name__)
 BLOCK_BYTES = 256 * 1024
 
 
+UPLOADS = "files"
+
+
 def upload_key(file_id: str) -> str:
-    return f"files/{file_id}.jsonl"
+    return f"{UPLOADS}/{file_id}.jsonl"
 
 
 def result_key(batch_id: str, kind: str) -> str:
@@ -31,7 +34,11 @@ def result_key(batch_id: str, kind: str) -> str:
 
 def part_key(batch_id: str, index: int, epoch: int, kind: str) -> str:
     """Where one claim of a chunk writes its lines; the epoch keeps two owners of one chunk apart."""
-    return f"batches/{batch_id}/parts/{index}.{epoch}.{kind}.jsonl"
+    return f"{parts_folder(batch_id)}/{index}.{epoch}.{kind}.jsonl"
+
+
+def parts_folder(batch_id: str) -> str:
+    return f"batches/{batch_id}/parts"
 
 
 class Spool(TemporaryUploadedFile):
@@ -97,6 +104,15 @@ def open_object(key: str) -> io.BufferedReader:
     with storage_errors("open", key):
         stored: Any = default_storage.open(key, "rb")
         return io.BufferedReader(stored, BLOCK_BYTES)
+
+
+def names_in(folder: str) -> list[str]:
+    """Names of the objects in a folder; none if there is no such folder. Raises StorageError."""
+    try:
+        with storage_errors("list", folder):
+            return sorted(default_storage.listdir(folder)[1])
+    except FileNotFoundError:
+        return []
 
 
 def remove(key: str) -> None:

@@ -78,8 +78,8 @@ def release(file_id: str) -> None:
 
 
 def remove_if_unread(file_id: str) -> None:
-    """Removes a deleted file's bytes if no batch holds them; twice does no harm. Raises StorageError."""
-    stored = File.objects.filter(pk=file_id, deleted_at__isnull=False, readers=0, object_removed_at=None).first()
+    """Removes a deleted or expired file's bytes if no batch holds them; twice does no harm. Raises StorageError."""
+    stored = File.objects.ended().filter(pk=file_id, readers=0, object_removed_at=None).first()
     if stored is None:
         return
     storage.remove(stored.object_key)
