@@ -2,15 +2,19 @@
 
 from typing import Any
 
+CONTAINERS = frozenset((dict, list))
+
 
 def nests_deeper(document: Any, levels: int) -> bool:
     """Whether arrays and objects nest beyond `levels`; looks at them level by level, and most documents have four."""
-    level = [document] if isinstance(document, dict | list) else []
+    level = [document] if type(document) in CONTAINERS else []
     for _ in range(levels):
-        children: list[Any] = []
+        below: list[Any] = []
         for container in level:
-            children += container.values() if type(container) is dict else container
-        level = [child for child in children if type(child) is dict or type(child) is list]
-        if not level:
+            for child in container.values() if type(container) is dict else container:
+                if type(child) in CONTAINERS:
+                    below.append(child)
+        if not below:
             return False
+        level = below
     return True

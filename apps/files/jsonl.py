@@ -30,17 +30,17 @@ def read_lines(stream: Readable, *, max_line_bytes: int) -> Iterator[Line]:
     `end` is where the next line starts, so consecutive lines give contiguous ranges.
     """
     number, position = 0, 0
-    for raw, length in _raw_lines(stream, max_line_bytes + len(BOM) + 2):
+    most = max_line_bytes + len(BOM) + 2
+    while raw := stream.readline(most):
         number += 1
-        start, position = position, position + length
-        text = raw
-        if text is not None:
-            text = _content(text, first=number == 1)
-            if not text.strip(BLANK):
-                continue
-            if len(text) > max_line_bytes:
-                text = None
-        yield Line(number, text, start, position)
+        start, position = position, position + len(raw)
+        if len(raw) == most and not raw.endswith(b"\n"):
+            position += _skip_line(stream, most)
+            yield Line(number, None, start, position)
+            continue
+        text = _content(raw, first=number == 1)
+        if text.strip(BLANK):
+            yield Line(number, text if len(text) <= max_line_bytes else None, start, position)
 
 
 def split_lines(data: bytes, first_line: int) -> Iterator[tuple[int, bytes]]:
@@ -57,16 +57,8 @@ def _content(raw: bytes, *, first: bool) -> bytes:
     return raw.removesuffix(b"\n").removesuffix(b"\r")
 
 
-def _raw_lines(stream: Readable, most: int) -> Iterator[tuple[bytes | None, int]]:
-    """(bytes with the LF, length) of each line; the bytes are None for a line of `most` bytes or more."""
-    while raw := stream.readline(most):
-        if len(raw) < most or raw.endswith(b"\n"):
-            yield raw, len(raw)
-        else:
-            yield None, len(raw) + _skip_line(stream, most)
-
-
 def _skip_line(stream: Readable, most: int) -> int:
+    """Reads to the end of a line that is too long, and returns how many bytes that were."""
     skipped = 0
     while raw := stream.readline(most):
         skipped += len(raw)
