@@ -139,7 +139,7 @@ class ChunkRun:
 
     def __init__(self, claim: Claim, lines: list[tuple[int, InputLine]]) -> None:
         self.parts = Parts()
-        self.usage = NO_USAGE
+        self.usages: list[Usage] = []
         self.unflushed: deque[Entry] = deque()
         self.unsent_reason = ""
         self._renewed_at = time.monotonic()
@@ -191,7 +191,8 @@ class ChunkRun:
         shared_loop().call_soon(self._stop, reason)
 
     def tally(self) -> Tally:
-        return Tally(self.parts.count(OUTPUT), self.parts.count(ERROR), *self.usage)
+        usage = map(sum, zip(NO_USAGE, *self.usages, strict=True))
+        return Tally(self.parts.count(OUTPUT), self.parts.count(ERROR), *usage)
 
     async def send_all(self) -> None:
         """Sends every line as slots come free and waits for the last answer; once halted, the rest stays unsent.
@@ -257,8 +258,7 @@ class ChunkRun:
 
     def _record(self, entry: Entry) -> None:
         self.parts.add(entry.kind, entry.number, entry.text)
-        if entry.usage is not NO_USAGE:
-            self.usage = Usage(*map(sum, zip(self.usage, entry.usage, strict=True)))
+        self.usages.append(entry.usage)
 
     def _check_whole(self) -> None:
         """No line may ever be lost: a chunk commits with a result for each line it was planned with, or not at all."""
