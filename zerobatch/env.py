@@ -1,7 +1,9 @@
 """Typed reads of environment variables; every name read here must stand in docs/configuration.md."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 names: set[str] = set()
 """Every variable the settings have asked for; the documentation guard compares it with docs/configuration.md."""
@@ -42,3 +44,25 @@ def flag(name: str, *, default: bool) -> bool:
 def words(name: str, default: str = "") -> list[str]:
     """The variable split at commas, blanks removed."""
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def choice(name: str, default: str, choices: Collection[str]) -> str:
+    """The variable if it is one of `choices`; raises ImproperlySetError with the variable's name."""
+    value = text(name, default)
+    if value not in choices:
+        raise ImproperlySetError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+    return value
+
+
+def url(name: str, default: str, schemes: Collection[str]) -> str:
+    """The variable if it is a URL with a host; the error never shows it, because it may hold a password."""
+    value = text(name, default)
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in schemes and (bool(parts.hostname) or parts.scheme == "unix")
+        _ = parts.port
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ImproperlySetError(f"{name} must be a URL such as {default}")
+    return value

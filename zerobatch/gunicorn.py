@@ -17,4 +17,4 @@ graceful_timeout = 10
 keepalive = 5
 # Its path is the same for every instance of a user, and nobody here uses it.
 control_socket_disable = True
-logconfig_dict = logging_config(level=env.text("LOG_LEVEL", "INFO").upper(), style=env.text("LOG_FORMAT", "json"))
+logconfig_dict = logging_config(level=env.text("LOG_LEVEL", "INFO"), style=env.text("LOG_FORMAT", "json"))

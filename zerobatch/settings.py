@@ -75,7 +75,9 @@ AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.Mi
 
 # --- Postgres ---------------------------------------------------------------------------------------------------------
 DATABASE_POOL_SIZE = env.number("DATABASE_POOL_SIZE", 10, least=2)
-_database = dj_database_url.parse(env.text("DATABASE_URL", "postgres://zerobatch@127.0.0.1:5432/zerobatch"))
+_database = dj_database_url.parse(
+    env.url("DATABASE_URL", "postgres://zerobatch@127.0.0.1:5432/zerobatch", ("postgres", "postgresql"))
+)
 DATABASES: dict[str, Any] = {
     "default": {
         **_database,
@@ -133,7 +135,7 @@ CHUNK_BYTES = env.number("CHUNK_BYTES", 4_000_000, least=1)
 LEASE_SECONDS = env.number("LEASE_SECONDS", 30, least=5)
 HEARTBEAT_SECONDS = 2
 DRAIN_SECONDS = env.number("DRAIN_SECONDS", 60, least=0)
-INFERENCE_BASE_URL = env.text("INFERENCE_BASE_URL", "http://127.0.0.1:8080/v1")
+INFERENCE_BASE_URL = env.url("INFERENCE_BASE_URL", "http://127.0.0.1:8080/v1", ("http", "https"))
 INFERENCE_API_KEY = env.text("INFERENCE_API_KEY")
 INFERENCE_MAX_IN_FLIGHT = env.number("INFERENCE_MAX_IN_FLIGHT", 64, least=1)
 INFERENCE_CONNECT_TIMEOUT = env.number("INFERENCE_CONNECT_TIMEOUT", 10, least=1)
@@ -141,7 +143,7 @@ INFERENCE_READ_TIMEOUT = env.number("INFERENCE_READ_TIMEOUT", 600, least=1)
 INFERENCE_MAX_ATTEMPTS = env.number("INFERENCE_MAX_ATTEMPTS", 4, least=1)
 
 # --- Celery -----------------------------------------------------------------------------------------------------------
-REDIS_URL = env.text("REDIS_URL", "redis://127.0.0.1:6379/0")
+REDIS_URL = env.url("REDIS_URL", "redis://127.0.0.1:6379/0", ("redis", "rediss"))
 CHUNK_QUEUES = 8
 CELERY_BROKER_URL = REDIS_URL
 CELERY_RESULT_BACKEND = REDIS_URL
@@ -173,6 +175,6 @@ CELERY_BEAT_SCHEDULE = schedule.BEAT_SCHEDULE
 CELERY_TIMEZONE = "UTC"
 
 # --- Logs -------------------------------------------------------------------------------------------------------------
-LOG_LEVEL = env.text("LOG_LEVEL", "INFO").upper()
-LOG_FORMAT = env.text("LOG_FORMAT", "json")
+LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+LOG_FORMAT = env.choice("LOG_FORMAT", "json", ("json", "console"))
 LOGGING = logging_config(level=LOG_LEVEL, style=LOG_FORMAT)

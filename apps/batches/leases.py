@@ -47,7 +47,7 @@ class Renewal(NamedTuple):
 def claim(chunk_id: int) -> Claim | None:
     """Takes the chunk if it is pending or its lease ran out, and its batch may run; None if somebody else has it.
 
-    A claim starts over: the counts of an earlier claim that did not commit are gone.
+    The counts of an earlier claim stand until the first heartbeat, so that a client does not see them drop to nothing.
     """
     chunk = Chunk.objects.select_related("batch__input_file").filter(pk=chunk_id).first()
     if chunk is None or chunk.batch.status not in RUNNABLE:
@@ -60,8 +60,6 @@ def claim(chunk_id: int) -> Claim | None:
         epoch=F("epoch") + 1,
         owner=owner,
         lease_expires_at=_lease_end(),
-        completed=0,
-        failed=0,
         error="",
     )
     if not taken:
@@ -99,7 +97,7 @@ def commit(held: Claim, tally: Tally, *, halted: str, output_bytes: int, error_b
 
 def release(held: Claim, error: str = "") -> bool:
     """Lets go without a result, for somebody else to start over; `error` tells an operator why."""
-    return _leave(held, state=ChunkState.PENDING, enqueued_at=None, completed=0, failed=0, owner="", error=error[:2000])
+    return _leave(held, state=ChunkState.PENDING, enqueued_at=None, owner="", error=error[:2000])
 
 
 def _leave(held: Claim, **columns: Any) -> bool:

@@ -55,9 +55,7 @@ def resume(is_idle: IsIdle) -> Found:
 def reclaim_stalled() -> int:
     """Puts chunks whose lease ran out back to pending; their workers cannot commit any more."""
     stalled = Chunk.objects.filter(state=ChunkState.RUNNING, lease_expires_at__lt=Now())
-    return stalled.update(
-        state=ChunkState.PENDING, lease_expires_at=None, enqueued_at=None, completed=0, failed=0, error="lease ran out"
-    )
+    return stalled.update(state=ChunkState.PENDING, lease_expires_at=None, enqueued_at=None, error="lease ran out")
 
 
 def overdue() -> list[str]:

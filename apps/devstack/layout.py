@@ -72,9 +72,12 @@ class Layout:
             deadline = time.monotonic() + TAKEOVER_SECONDS
             while not _locked(file.fileno()):
                 holder = file.read().strip()
+                pid = int(holder) if holder.isdecimal() else 0
                 file.seek(0)
-                if pids.alive(int(holder or 0)) or time.monotonic() > deadline:
-                    raise DevstackError(f"another stack runs in {self.root} (pid {holder}): stop it or set VAR_DIR")
+                if pids.alive(pid) or time.monotonic() > deadline:
+                    raise DevstackError(
+                        f"another stack runs in {self.root} (pid {holder[:20]}): stop it or set VAR_DIR"
+                    )
                 time.sleep(0.1)
             file.truncate()
             file.write(f"{os.getpid()}\n")

@@ -65,7 +65,7 @@ def _port(environ: Mapping[str, str]) -> int:
     if port is None:
         return ports.claim_next(DEFAULT_PORT)
     if not ports.claim(port):
-        raise DevstackError(f"port {port} is taken: set PORT to another, or leave it unset")
+        raise DevstackError(f"port {port} is taken or not ours to use: set PORT to another, or leave it unset")
     return port
 
 

@@ -5,6 +5,8 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
+from apps.devstack.errors import DevstackError
+
 
 def write(path: Path, text: str) -> None:
     """Replace `path` in one step, mode 0600 from the first byte on."""
@@ -16,9 +18,10 @@ def write(path: Path, text: str) -> None:
 
 
 def secret(path: Path) -> str:
-    """The secret kept in `path`, made up at the first call."""
-    if not path.exists():
-        write(path, secrets.token_urlsafe(32))
+    """The secret kept in `path`, made up at the first call, and anew when the file is empty or damaged."""
+    if kept := _read(path).strip():
+        return kept
+    write(path, secrets.token_urlsafe(32))
     return path.read_text().strip()
 
 
@@ -28,8 +31,16 @@ def write_env(path: Path, values: Mapping[str, str]) -> None:
 
 
 def read_env(path: Path) -> dict[str, str]:
-    """The `KEY=value` lines of `path`; empty when there is no such file."""
-    if not path.exists():
-        return {}
-    pairs = (line.partition("=") for line in path.read_text().splitlines() if "=" in line)
+    """The `KEY=value` lines of `path`; empty when there is no such file, or it is damaged."""
+    pairs = (line.partition("=") for line in _read(path).splitlines() if "=" in line)
     return {key: value for key, _, value in pairs}
+
+
+def _read(path: Path) -> str:
+    """The text of `path`: all we write is ASCII, and what is not was not written by us. Raises DevstackError."""
+    try:
+        return path.read_text(encoding="ascii")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return ""
+    except OSError as error:
+        raise DevstackError(f"cannot read {path}: {error.strerror}; remove it, or set VAR_DIR") from None

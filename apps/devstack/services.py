@@ -3,16 +3,19 @@
 import http.client
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from apps.devstack import packages, ports, postgres, valkey
 from apps.devstack.layout import PROJECT_ROOT, Layout
 from apps.devstack.supervision import Process
 
 NAMES = ("DATABASE_URL", "REDIS_URL", "INFERENCE_BASE_URL")
+PORTS = {"https": 443, "postgres": 5432, "postgresql": 5432, "redis": 6379, "rediss": 6379}
 MODEL_SLOTS = "8"  # as apps.devstack.model
 
 
@@ -35,6 +38,22 @@ def given(name: str, environ: Mapping[str, str]) -> str:
     if path := environ.get(f"{name}_FILE"):
         return Path(path).read_text().strip()
     return environ.get(name, "")
+
+
+def host(url: str) -> str:
+    """Host and port of a URL, without the password that may stand in it."""
+    return urlsplit(url).netloc.rpartition("@")[2] or url
+
+
+def listens(url: str) -> bool:
+    """Does anybody take connections at this URL?"""
+    parts = urlsplit(url)
+    try:
+        port = parts.port or PORTS.get(parts.scheme, 80)
+        with socket.create_connection((parts.hostname or "", port), timeout=2):
+            return True
+    except (OSError, ValueError):
+        return False
 
 
 def missing(layout: Layout, environ: Mapping[str, str]) -> list[Service]:

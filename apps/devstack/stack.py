@@ -28,9 +28,19 @@ def run(environ: Mapping[str, str]) -> None:
         with layout.lock() as lock:
             layout.clear()
             announce.say("ZeroBatch is starting ...")
+            _say_what_is_given(environ)
             _serve(plan.make(layout, environ), layout, lock)
     except Stopped:
         announce.say("Stopped.")
+
+
+def _say_what_is_given(environ: Mapping[str, str]) -> None:
+    """A terminal may hold the variables of another stack. A database or queue that is not there is an error at once."""
+    for name in services.NAMES:
+        if url := services.given(name, environ):
+            announce.say(f"  using {name} of the environment ({services.host(url)})")
+            if name != "INFERENCE_BASE_URL" and not services.listens(url):
+                raise DevstackError(f"nobody listens at {services.host(url)}: start it, or unset {name}")
 
 
 def _serve(stack: Plan, layout: Layout, lock: int) -> None:
@@ -40,6 +50,8 @@ def _serve(stack: Plan, layout: Layout, lock: int) -> None:
         _write_dev_env(layout, stack, dev)
         names = [process.name for process in stack.processes]
         announce.ready(layout, url=stack.url, tenant=dev, names=names)
+        if not services.listens(upstream := stack.env["INFERENCE_BASE_URL"]):
+            announce.say(f"Nobody listens at {services.host(upstream)} (INFERENCE_BASE_URL): batches will wait for it.")
         supervisor.wait()
     finally:
         announce.say("Stopping ...")

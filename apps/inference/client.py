@@ -9,6 +9,7 @@ from apps.inference.answers import Busy, Retry, Verdict, classify
 from apps.inference.errors import BrokenAnswer, NoAnswer, UpstreamAway
 from apps.inference.halt import Halt
 from apps.inference.line import Line
+from apps.inference.presence import Presence
 from apps.inference.results import Completed, Failed, LineRequest, Result, Unsent
 from apps.inference.retry import Jitter
 from apps.inference.slots import Slots
@@ -39,6 +40,7 @@ class Client:
         self._jitter = jitter
         self._pause = pause
         self._headers = _constant_headers(upstream)
+        self._presence = Presence(upstream.name, upstream.base_url)
 
     def complete(self, request: LineRequest, halt: Halt, *, slot_held: bool = False) -> Coroutine[Any, Any, Result]:
         """Run one line to its end; await it, or make it a task.
@@ -96,11 +98,13 @@ class Client:
         try:
             answer = await self._transport.send(self.upstream.url(request.path), headers, request.body)
         except UpstreamAway as error:
+            self._presence.away(str(error))
             return Busy(str(error))
         except NoAnswer as error:
             return Retry(str(error), code="timeout")
         except BrokenAnswer as error:
             return Retry(str(error))
+        self._presence.answers()
         return classify(answer)
 
 

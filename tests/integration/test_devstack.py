@@ -149,7 +149,7 @@ def test_it_refuses_a_port_that_is_taken(tmp_path: Path) -> None:
         devstack.start(PORT=port)
         assert devstack.exit_code() == 1
     assert devstack.log.read_text().splitlines()[-1] == (
-        f"devstack: port {port} is taken: set PORT to another, or leave it unset"
+        f"devstack: port {port} is taken or not ours to use: set PORT to another, or leave it unset"
     )
     assert not (tmp_path / "var" / "postgres").exists()
 

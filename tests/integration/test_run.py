@@ -9,7 +9,7 @@ from django.core.files.storage import default_storage
 from django.utils import timezone
 
 from apps.api.errors import StorageError
-from apps.batches import heartbeat, leases, lifecycle
+from apps.batches import heartbeat, leases, lifecycle, sweeps
 from apps.batches.models import Batch, Chunk, Tally
 from apps.batches.pipeline import assemble, run
 from apps.batches.pipeline.run import Outcome
@@ -246,6 +246,19 @@ def test_a_heartbeat_keeps_the_counts_live(alice: Person) -> None:
     assert claim is not None
 
     leases.renew([leases.Beat(claim.chunk.pk, claim.epoch, 3, 1)])
+
+    counts = alice.client.get(f"/v1/batches/{batch.pk}").json()["request_counts"]
+    assert counts == {"total": 5, "completed": 3, "failed": 1}
+
+
+def test_counts_do_not_drop_when_a_worker_dies(alice: Person) -> None:
+    batch = new_batch(alice, [ask("echo", str(number)) for number in range(5)])
+    claim = leases.claim(Chunk.objects.get(batch=batch).pk)
+    assert claim is not None
+    leases.renew([leases.Beat(claim.chunk.pk, claim.epoch, 3, 1)])
+    Chunk.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+
+    sweeps.reclaim_stalled()
 
     counts = alice.client.get(f"/v1/batches/{batch.pk}").json()["request_counts"]
     assert counts == {"total": 5, "completed": 3, "failed": 1}

@@ -35,6 +35,10 @@ def test_a_right_configuration_is_accepted() -> None:
     [
         ({"MAX_BATCH_LINES": "many"}, "MAX_BATCH_LINES must be a whole number, not 'many'"),
         ({"LEASE_SECONDS": "1"}, "LEASE_SECONDS must be at least 5, not 1"),
+        ({"LOG_LEVEL": "loud"}, "LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL, not 'loud'"),
+        ({"DATABASE_URL": "hello"}, "DATABASE_URL must be a URL such as postgres://"),
+        ({"INFERENCE_BASE_URL": "gpu-host:8000"}, "INFERENCE_BASE_URL must be a URL such as http://"),
+        ({"REDIS_URL": "redis://:pw@host:port/0"}, "REDIS_URL must be a URL such as redis://"),
         ({"DEBUG": "perhaps"}, "DEBUG must be true or false, not 'perhaps'"),
         ({"DATABASE_POOL_SIZE": "4"}, "DATABASE_POOL_SIZE must be greater than WEB_THREADS"),
     ],
@@ -44,6 +48,14 @@ def test_a_value_that_cannot_be_used_is_named(environ: dict[str, str], message: 
 
     assert refused.returncode != 0
     assert message in refused.stderr
+
+
+def test_manage_names_it_in_one_line() -> None:
+    refused = start(["python", "manage.py", "check"], MAX_BATCH_LINES="many")
+
+    assert refused.returncode == 1
+    expected = "MAX_BATCH_LINES must be a whole number, not 'many' (see docs/configuration.md)"
+    assert refused.stderr.strip() == expected
 
 
 def test_options_of_the_database_url_are_kept() -> None:
