@@ -23,7 +23,6 @@ FORGOTTEN_AFTER = timedelta(minutes=15)
 """A message older than this is repeated even if its queue is busy: a doubled one does no harm."""
 MOST_AT_ONCE = 5_000
 
-
 KEPT_AFTER_END = timedelta(hours=1)
 """How long an ended batch's chunks are kept for operators to look at."""
 
