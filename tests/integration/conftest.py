@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from apps.batches.models import Batch, Chunk
-from apps.batches.pipeline import assemble, run
+from apps.batches.pipeline import assemble, run, send
 from apps.inference.loop import shared_loop
 from tests.conftest import Person, create_batch, jsonl, line, uploaded
 from tests.fakes.upstream import FakeUpstream
@@ -18,14 +18,14 @@ def upstream(settings: Any) -> Iterator[FakeUpstream]:
     """The fake inference server, which this process's client asks."""
     with FakeUpstream() as fake:
         settings.INFERENCE_BASE_URL = fake.base_url
-        run.inference_client.cache_clear()
+        send.inference_client.cache_clear()
         yield fake
         shared_loop().run(_close_client())
-        run.inference_client.cache_clear()
+        send.inference_client.cache_clear()
 
 
 async def _close_client() -> None:
-    await run.inference_client()._transport.close()
+    await send.inference_client()._transport.close()
 
 
 def ask(model: str, custom_id: str | None = None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from apps.batches import heartbeat, journal
 from apps.batches.journal import Entry
 from apps.batches.models import Batch, Chunk
-from apps.batches.pipeline import assemble, run
+from apps.batches.pipeline import assemble, run, send
 from apps.batches.pipeline.run import Outcome
 from apps.batches.states import BatchStatus, ChunkState
 from apps.inference.usage import Usage
@@ -78,14 +78,14 @@ def test_without_redis_entries_are_kept_for_later(no_redis: None) -> None:
 
 def stopped_after(answers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes every run stop, as at SIGTERM, once it has that many results."""
-    finished = run.ChunkRun._finished
+    finished = send.ChunkRun._finished
 
-    def counted(chunk_run: run.ChunkRun, entry: Entry) -> None:
+    def counted(chunk_run: send.ChunkRun, entry: Entry) -> None:
         finished(chunk_run, entry)
         if chunk_run.parts.count("output") == answers:
             chunk_run._stop(heartbeat.STOPPING)
 
-    monkeypatch.setattr(run.ChunkRun, "_finished", counted)
+    monkeypatch.setattr(send.ChunkRun, "_finished", counted)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -93,7 +93,7 @@ def test_the_next_owner_sends_only_what_is_missing(
     alice: Person, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     settings.INFERENCE_MAX_IN_FLIGHT = 4
-    run.inference_client.cache_clear()
+    send.inference_client.cache_clear()
     batch = new_batch(alice, [ask("echo", str(number)) for number in range(50)])
     chunk = Chunk.objects.get(batch=batch)
     with monkeypatch.context() as patched:
@@ -135,13 +135,13 @@ def test_the_deadline_after_the_last_answer_expires_nothing(
     alice: Person, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = new_batch(alice, [ask("echo")])
-    send_all = run.ChunkRun.send_all
+    send_all = send.ChunkRun.send_all
 
-    async def overdue_just_after(chunk_run: run.ChunkRun) -> None:
+    async def overdue_just_after(chunk_run: send.ChunkRun) -> None:
         await send_all(chunk_run)
         chunk_run._stop(heartbeat.EXPIRED)
 
-    monkeypatch.setattr(run.ChunkRun, "send_all", overdue_just_after)
+    monkeypatch.setattr(send.ChunkRun, "send_all", overdue_just_after)
     run.run(Chunk.objects.get(batch=batch).pk)
     assemble.assemble(batch.pk)
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 from apps.api.errors import StorageError
 from apps.batches import heartbeat, leases, lifecycle, sweeps
 from apps.batches.models import Batch, Chunk, Tally
-from apps.batches.pipeline import assemble, run
+from apps.batches.pipeline import assemble, run, send
 from apps.batches.pipeline.run import Outcome
 from apps.batches.states import BatchStatus, ChunkState
 from apps.files.models import File
@@ -204,13 +204,13 @@ def test_a_stop_after_the_last_answer_does_not_cost_the_chunk(
     alice: Person, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = new_batch(alice, [ask("echo")])
-    send_all = run.ChunkRun.send_all
+    send_all = send.ChunkRun.send_all
 
-    async def stopped_just_after(chunk_run: run.ChunkRun) -> None:
+    async def stopped_just_after(chunk_run: send.ChunkRun) -> None:
         await send_all(chunk_run)
         chunk_run._stop(heartbeat.STOPPING)
 
-    monkeypatch.setattr(run.ChunkRun, "send_all", stopped_just_after)
+    monkeypatch.setattr(send.ChunkRun, "send_all", stopped_just_after)
 
     assert run_batch(batch).status == BatchStatus.COMPLETED
 

@@ -1,45 +1,20 @@
 """Runs one chunk: claims it, sends its lines, writes its parts, commits."""
 
-import asyncio
-import sys
-import time
-from collections import deque
-from collections.abc import Iterable
 from enum import Enum
-from functools import cache, partial
 
 import structlog
-from django.conf import settings
 from django.db import DatabaseError
 
 from apps.api.errors import StorageError
-from apps.api.ids import line_id
 from apps.batches import heartbeat, journal, leases
-from apps.batches.journal import Entry
-from apps.batches.leases import Beat, Claim
-from apps.batches.models import Tally
+from apps.batches.leases import Claim
 from apps.batches.pipeline import parts
-from apps.batches.pipeline.parts import ERROR, KINDS, OUTPUT, InputLine, Parts
+from apps.batches.pipeline.parts import ERROR, OUTPUT
+from apps.batches.pipeline.send import ChunkRun
 from apps.files import storage
-from apps.inference.client import Client
-from apps.inference.halt import Halt
 from apps.inference.loop import shared_loop
-from apps.inference.results import Completed, Failed, LineRequest, Result, Unsent
-from apps.inference.transport import AiohttpTransport
-from apps.inference.upstream import Upstream
-from apps.inference.usage import NO_USAGE, Usage
 
 log = structlog.get_logger(__name__)
-
-# A line may nest a thousand levels (wire.md §6), and msgspec counts each against Python's limit.
-sys.setrecursionlimit(max(sys.getrecursionlimit(), 4_000))
-
-# What a line that was never sent says, by why the run was halted.
-UNSENT = {
-    heartbeat.CANCELLED: "The batch was cancelled before this line was sent",
-    heartbeat.EXPIRED: "The batch's completion window ended before this line was sent",
-    heartbeat.KEY_REVOKED: "The API key that submitted this batch was revoked before this line was sent",
-}
 
 
 class Outcome(Enum):
@@ -104,7 +79,7 @@ def _run_claimed(claim: Claim) -> Outcome:
     return Outcome.RELEASED if released else Outcome.NOTHING
 
 
-def _commit(claim: Claim, chunk_run: "ChunkRun") -> Outcome:
+def _commit(claim: Claim, chunk_run: ChunkRun) -> Outcome:
     try:
         committed = _write_and_commit(claim, chunk_run)
     except (StorageError, DatabaseError):
@@ -120,7 +95,7 @@ def _commit(claim: Claim, chunk_run: "ChunkRun") -> Outcome:
     return Outcome.DONE
 
 
-def _write_and_commit(claim: Claim, chunk_run: "ChunkRun") -> bool:
+def _write_and_commit(claim: Claim, chunk_run: ChunkRun) -> bool:
     sizes = chunk_run.parts.write(claim)
     return leases.commit(
         claim,
@@ -129,162 +104,3 @@ def _write_and_commit(claim: Claim, chunk_run: "ChunkRun") -> bool:
         output_bytes=sizes[OUTPUT],
         error_bytes=sizes[ERROR],
     )
-
-
-class ChunkRun:
-    """The lines of one claimed chunk on their way through the event loop.
-
-    `beat` and `halt` may be called from any thread; all else runs on the loop's.
-    """
-
-    def __init__(self, claim: Claim, lines: list[tuple[int, InputLine]]) -> None:
-        self.parts = Parts()
-        self.usages: list[Usage] = []
-        self.unflushed: deque[Entry] = deque()
-        self.unsent_reason = ""
-        self._renewed_at = time.monotonic()
-        self._claim = claim
-        self._lines = lines
-        self._batch = claim.chunk.batch
-        self._halt = Halt()
-        self._tasks: set[asyncio.Task[Result]] = set()
-        self._crashes: list[BaseException] = []
-
-    @property
-    def halted(self) -> str:
-        """Why the run was halted, or an empty text."""
-        return self._halt.reason or ""
-
-    @property
-    def chunk_id(self) -> int:
-        return self._claim.chunk.pk
-
-    @property
-    def is_abandoned(self) -> bool:
-        """Halted for somebody else to go on: what was not sent stays open."""
-        return bool(self.halted) and self.halted not in UNSENT
-
-    @property
-    def is_whole(self) -> bool:
-        """Every planned line has a result."""
-        return self.parts.count(OUTPUT) + self.parts.count(ERROR) == self._claim.chunk.lines
-
-    def beat(self) -> Beat:
-        return Beat(self._claim.chunk.pk, self._claim.epoch, self.parts.count(OUTPUT), self.parts.count(ERROR))
-
-    def renewed(self) -> None:
-        self._renewed_at = time.monotonic()
-
-    def holds_its_lease(self) -> bool:
-        return time.monotonic() - self._renewed_at < settings.LEASE_SECONDS
-
-    def restore(self, entries: Iterable[Entry]) -> None:
-        """Takes over lines that an earlier claim has finished; they are not sent again."""
-        open_lines = {number for number, _ in self._lines}
-        for entry in entries:
-            if entry.number in open_lines and entry.kind in KINDS:
-                open_lines.discard(entry.number)
-                self._record(entry)
-        self._lines = [(number, line) for number, line in self._lines if number in open_lines]
-
-    def halt(self, reason: str) -> None:
-        shared_loop().call_soon(self._stop, reason)
-
-    def tally(self) -> Tally:
-        usage = map(sum, zip(NO_USAGE, *self.usages, strict=True))
-        return Tally(self.parts.count(OUTPUT), self.parts.count(ERROR), *usage)
-
-    async def send_all(self) -> None:
-        """Sends every line as slots come free and waits for the last answer; once halted, the rest stays unsent.
-
-        Tasks exist for lines that were sent, not for those that wait for a slot. Raises RuntimeError if a line has no
-        result in the end, unless the run was abandoned.
-        """
-        client, waiting = inference_client(), deque(self._lines)
-        while waiting and await client.slots.acquire(self._halt):
-            number, line = waiting.popleft()
-            task = client.start(self._request(number, line), self._halt)
-            self._tasks.add(task)
-            task.add_done_callback(partial(self._finish, number, line))
-        if not self.is_abandoned:
-            for number, line in waiting:
-                self._keep(number, line, Unsent())
-        while self._tasks:
-            await asyncio.wait(self._tasks)
-        self._check_whole()
-
-    def _stop(self, reason: str) -> None:
-        """Ends the sending. Lines in flight may finish: for as long as it takes, or, when the worker stops, for the
-        grace that it has; of a chunk that is somebody else's, not at all.
-        """
-        self._halt.set(reason)
-        if reason == heartbeat.LEASE_LOST:
-            self._cut_off()
-        elif reason == heartbeat.STOPPING:
-            asyncio.get_running_loop().call_later(settings.DRAIN_SECONDS, self._cut_off)
-
-    def _cut_off(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-
-    def _request(self, number: int, line: InputLine) -> LineRequest:
-        return LineRequest(line_id(self._batch.pk, number), self._batch.endpoint, bytes(line.body))
-
-    def _finish(self, number: int, line: InputLine, task: asyncio.Task[Result]) -> None:
-        self._tasks.discard(task)
-        if task.cancelled():
-            return
-        if crash := task.exception():
-            self._crashes.append(crash)
-        elif not (self.is_abandoned and isinstance(task.result(), Unsent)):
-            self._keep(number, line, task.result())
-
-    def _keep(self, number: int, line: InputLine, result: Result) -> None:
-        name = line_id(self._batch.pk, number)
-        match result:
-            case Completed():
-                text = parts.output_line(name, line.custom_id, result)
-                self._finished(Entry(number, OUTPUT, text, result.usage))
-            case Failed():
-                text = parts.error_line(name, line.custom_id, result)
-                self._finished(Entry(number, ERROR, text, NO_USAGE))
-            case Unsent():
-                self.unsent_reason = self.halted
-                self.parts.add(ERROR, number, parts.error_line(name, line.custom_id, unsent_error(self.halted, result)))
-
-    def _finished(self, entry: Entry) -> None:
-        self._record(entry)
-        self.unflushed.append(entry)
-
-    def _record(self, entry: Entry) -> None:
-        self.parts.add(entry.kind, entry.number, entry.text)
-        self.usages.append(entry.usage)
-
-    def _check_whole(self) -> None:
-        """No line may ever be lost: a chunk commits with a result for each line it was planned with, or not at all."""
-        if not self.is_whole and not self.is_abandoned:
-            crash = self._crashes[0] if self._crashes else None
-            raise RuntimeError(f"lines without a result in chunk {self._claim.chunk}") from crash
-
-
-def unsent_error(reason: str, unsent: Unsent) -> Failed:
-    """The error of a line that a halted run never sent, or never got through (wire.md §8)."""
-    if reason == heartbeat.EXPIRED and unsent.last is not None:
-        return unsent.last
-    waited = f" (it waited: {unsent.cause})" if unsent.cause else ""
-    return Failed(reason, UNSENT[reason] + waited)
-
-
-@cache
-def inference_client() -> Client:
-    """The client of this process; its session and slots live as long as the process. For the event loop's thread."""
-    upstream = Upstream(
-        name="default",
-        base_url=settings.INFERENCE_BASE_URL,
-        api_key=settings.INFERENCE_API_KEY or None,
-        max_in_flight=settings.INFERENCE_MAX_IN_FLIGHT,
-        connect_timeout=settings.INFERENCE_CONNECT_TIMEOUT,
-        read_timeout=settings.INFERENCE_READ_TIMEOUT,
-        max_attempts=settings.INFERENCE_MAX_ATTEMPTS,
-    )
-    return Client(upstream, AiohttpTransport(upstream.connect_timeout, upstream.read_timeout))

@@ -8,7 +8,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.batches.pipeline import run  # noqa: F401  raises the recursion limit that deep lines need
+from apps.batches.pipeline import send  # noqa: F401  raises the recursion limit that deep lines need
 from apps.batches.pipeline.parts import error_line, output_line, parse_lines
 from apps.inference.results import Completed, Failed
 from apps.inference.usage import NO_USAGE
