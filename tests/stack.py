@@ -95,9 +95,6 @@ class Stack:
             row = connection.execute(query, values).fetchone()
         return row[0] if row else None
 
-    def tail(self, name: str) -> str:
-        return (self.var_dir / "log" / f"{name}.log").read_text()[-3_000:]
-
 
 def submit(sdk: OpenAI, content: bytes) -> Batch:
     """A batch made of these lines."""

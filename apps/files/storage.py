@@ -18,8 +18,6 @@ from apps.api.errors import StorageError
 log = structlog.get_logger(__name__)
 
 BLOCK_BYTES = 256 * 1024
-
-
 UPLOADS = "files"
 
 

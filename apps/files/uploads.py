@@ -10,7 +10,7 @@ from django.utils import timezone
 from apps.api.errors import InvalidRequest, NotFound
 from apps.api.ids import is_wellformed, new_id
 from apps.files import storage
-from apps.files.models import File, Purpose, expiry
+from apps.files.models import File, FileQuerySet, Purpose, expiry
 from apps.projects.models import Project
 
 log = structlog.get_logger(__name__)
@@ -42,19 +42,18 @@ def store_upload(project: Project, spool: TemporaryUploadedFile, expires_after: 
 
 def find_live(project: Project, file_id: object) -> File:
     """The project's file that a client can see. Raises NotFound `file_not_found`."""
-    found = File.objects.live().filter(project=project, id=file_id).first() if is_wellformed(file_id) else None
-    if found is None:
-        raise NotFound(f"File {str(file_id)[:100]} not found", code="file_not_found", param="file_id")
-    return found
+    return _find(File.objects.live().filter(project=project), file_id, "file_id")
 
 
 def find_cursor(project: Project, file_id: str | None) -> File | None:
     """The row that paging goes on from; a file deleted meanwhile still marks its place. Raises NotFound."""
-    if not file_id:
-        return None
-    found = File.objects.filter(project=project, id=file_id).first() if is_wellformed(file_id) else None
+    return _find(File.objects.filter(project=project), file_id, "after") if file_id else None
+
+
+def _find(rows: FileQuerySet, file_id: object, param: str) -> File:
+    found = rows.filter(pk=file_id).first() if is_wellformed(file_id) else None
     if found is None:
-        raise NotFound(f"File {file_id[:100]} not found", code="file_not_found", param="after")
+        raise NotFound(f"File {str(file_id)[:100]} not found", code="file_not_found", param=param)
     return found
 
 
