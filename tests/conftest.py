@@ -52,14 +52,8 @@ def witness() -> Iterator[FakeUpstream]:
 
 @pytest.fixture(scope="session")
 def stack(witness: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The whole product, once for all tests, on a database of its own."""
-    environ = {
-        "INFERENCE_BASE_URL": witness.base_url,
-        "LEASE_SECONDS": str(LEASE_SECONDS),
-        "PORT": "",
-        "STORAGE_DIR": "",
-        "REDIS_URL": "",
-    }
+    """The whole product, once for all tests, on services of its own."""
+    environ = {"INFERENCE_BASE_URL": witness.base_url, "LEASE_SECONDS": str(LEASE_SECONDS)}
     running = Stack(tmp_path_factory.mktemp("stack"), environ)
     yield running
     running.stop()

@@ -1,6 +1,12 @@
-"""Starts the PostgreSQL and the Valkey that the environment does not name; pytest loads it before Django's settings."""
+"""Starts the PostgreSQL and the Valkey that the environment does not name; pytest loads it before Django's settings.
+
+With several test processes (xdist) the first one starts both; pytest-django gives each process a database of its own
+there, and each one takes a logical database of its own in Valkey here.
+"""
 
 import os
+import re
+from urllib.parse import urlsplit
 
 from apps.devstack import throwaway
 
@@ -16,4 +22,11 @@ def start_what_is_missing() -> None:
     os.environ.setdefault("STORAGE_DIR", str(folder / "storage"))
 
 
+def take_own_redis_database() -> None:
+    """xdist's process `gw0` takes database 1, `gw1` 2, and so on; 0 is for whoever runs without xdist."""
+    if worker := re.fullmatch(r"gw(\d+)", os.environ.get("PYTEST_XDIST_WORKER", "")):
+        os.environ["REDIS_URL"] = urlsplit(os.environ["REDIS_URL"])._replace(path=f"/{int(worker[1]) + 1}").geturl()
+
+
 start_what_is_missing()
+take_own_redis_database()

@@ -11,13 +11,18 @@ from typing import Any
 
 import psycopg
 import requests
+from celery import Celery
 from openai import OpenAI
 from openai.types import Batch
+
+from zerobatch.routes import route
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 60.0
 LEASE_SECONDS = 5
 """Short, so that a dead worker's chunks wait for seconds in tests, not for half a minute."""
+OWN_SERVICES = {"DATABASE_URL": "", "REDIS_URL": "", "STORAGE_DIR": "", "PORT": ""}
+"""What the environment may name for the tests is not for the stack: drills kill its database."""
 TERMINAL = {"completed", "failed", "expired", "cancelled"}
 
 
@@ -39,7 +44,7 @@ class Stack:
         with (var_dir / "devstack.log").open("w") as output:
             self._process = subprocess.Popen(
                 [sys.executable, ROOT / "manage.py", "devstack"],
-                env={**os.environ, "VAR_DIR": str(var_dir), **environ},
+                env={**os.environ, **OWN_SERVICES, "VAR_DIR": str(var_dir), **environ},
                 cwd=var_dir,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -91,9 +96,17 @@ class Stack:
 
     def ask_postgres(self, query: str, *values: Any) -> Any:
         """The first column of the first row."""
+        return next(iter(self.all_of_postgres(query, *values)), None)
+
+    def all_of_postgres(self, query: str, *values: Any) -> list[Any]:
+        """The first column of every row."""
         with psycopg.connect(self.env["DATABASE_URL"]) as connection:
-            row = connection.execute(query, values).fetchone()
-        return row[0] if row else None
+            return [row[0] for row in connection.execute(query, values)]
+
+    def send(self, task: str, *arguments: Any) -> None:
+        """Puts a message for a worker into its queue, as a sweep or a doubled delivery would."""
+        with Celery(broker=self.env["REDIS_URL"], set_as_current=False) as app:
+            app.send_task(task, arguments, queue=route(task, arguments)["queue"], ignore_result=True)
 
 
 def submit(sdk: OpenAI, content: bytes) -> Batch:

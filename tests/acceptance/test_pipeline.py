@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,14 +20,6 @@ from tests.stack import Stack, finished, submit, wait_until
 @pytest.fixture
 def sdk(stack: Stack) -> OpenAI:
     return stack.sdk()
-
-
-@pytest.fixture
-def held(witness: FakeUpstream) -> Iterator[FakeUpstream]:
-    """The upstream, holding back its answers until a test opens the gate."""
-    witness.gate.close()
-    yield witness
-    witness.gate.open()
 
 
 def rows_of(sdk: OpenAI, file_id: str | None) -> list[dict[str, Any]]:

@@ -1,0 +1,31 @@
+"""A drill, and the stack that it happens to."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.acceptance.drill import Drill, Ended, assert_unchanged
+from tests.fakes.upstream import FakeUpstream
+from tests.stack import Stack
+
+
+@pytest.fixture(scope="module")
+def ended() -> Iterator[list[Ended]]:
+    """The batches that the module's drills are through with; none of them may change any more."""
+    batches: list[Ended] = []
+    yield batches
+    assert_unchanged(batches)
+
+
+@pytest.fixture
+def drill(stack: Stack, witness: FakeUpstream, ended: list[Ended]) -> Drill:
+    """A drill on the stack that all tests share."""
+    return Drill(stack, witness, ended)
+
+
+@pytest.fixture
+def held(witness: FakeUpstream) -> Iterator[FakeUpstream]:
+    """The upstream, holding back its answers until a test opens the gate."""
+    witness.gate.close()
+    yield witness
+    witness.gate.open()

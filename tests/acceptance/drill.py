@@ -1,0 +1,113 @@
+"""What every drill begins with, a batch that the witness can tell from all others, and ends with: our promises."""
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import redis
+from openai import OpenAI
+from openai.types import Batch
+
+from apps.api.ids import line_id
+from tests.conftest import jsonl
+from tests.fakes.upstream import FakeUpstream
+from tests.integration.conftest import ask
+from tests.stack import Stack, finished, submit, wait_until
+
+UNCHANGED_SECONDS = 5.0
+"""An ended batch is looked at again this long after."""
+
+
+class Ended(NamedTuple):
+    """How a batch looked when a drill was through with it, on the clock of `time.monotonic()`."""
+
+    sdk: OpenAI
+    batch: Batch
+    at: float
+
+
+class Drill:
+    """One batch that runs into a fault, and the promises that hold all the same."""
+
+    def __init__(self, stack: Stack, witness: FakeUpstream, ended: list[Ended]) -> None:
+        self.stack = stack
+        self.witness = witness
+        self.sdk = stack.sdk()
+        self._ended = ended
+        self._names: list[str] = []
+        self.batch: Batch
+
+    def begin(self, lines: int, model: str = "echo") -> Batch:
+        """Creates the batch; every line asks for `model` (see FakeUpstream)."""
+        self._names = [f"line {number}" for number in range(lines)]
+        self.batch = submit(self.sdk, jsonl(ask(model, name) for name in self._names))
+        return self.batch
+
+    def adopt(self, batch: Batch, names: Sequence[str]) -> None:
+        """Goes on with a batch that was created otherwise, with these custom_ids in the input's order."""
+        self.batch, self._names = batch, list(names)
+
+    def wait_for_sent(self, lines: int, seconds: float = 60.0) -> None:
+        """Until the witness has seen this many of the batch's lines."""
+        wait_until(lambda: len(self._seen()) >= lines, f"{lines} lines are sent", seconds)
+
+    def sent_again(self) -> int:
+        """Requests beyond one a line."""
+        return sum(count - 1 for count in self._seen())
+
+    def check(self, *, status: str = "completed", allowed_again: int = 0, seconds: float = 90.0) -> Batch:
+        """Waits for the batch's end and holds every promise against it (the issue's "invariants")."""
+        ended = finished(self.sdk, self.batch, seconds)
+        assert ended.status == status
+        rows = {kind: self._rows(getattr(ended, f"{kind}_file_id")) for kind in ("output", "error")}
+        found = {kind: [row["custom_id"] for row in rows[kind]] for kind in rows}
+        assert sorted(found["output"] + found["error"]) == sorted(self._names)
+        for kind in rows:
+            kept = set(found[kind])
+            assert found[kind] == [name for name in self._names if name in kept], f"{kind} is in the input's order"
+        counts = ended.request_counts
+        assert counts is not None
+        assert (counts.completed, counts.failed, counts.total) == (*map(len, found.values()), len(self._names))
+        if status == "completed":
+            assert self.sent_again() <= allowed_again
+            assert len(self._seen()) == len(self._names)
+        wait_until(lambda: not list(self._left_behind()), f"nothing is left of {ended.id}", 20)
+        self._ended.append(Ended(self.sdk, ended, time.monotonic()))
+        return ended
+
+    def _seen(self) -> list[int]:
+        """How often each of the batch's lines was sent, of those that were."""
+        counts = self.witness.count_by_request_id
+        seen = (counts.get(line_id(self.batch.id, number), 0) for number in range(1, len(self._names) + 1))
+        return [count for count in seen if count]
+
+    def _rows(self, file_id: str | None) -> list[dict[str, Any]]:
+        """The file's lines; its `bytes` are those that a client gets."""
+        if file_id is None:
+            return []
+        content = self.sdk.files.content(file_id).content
+        assert self.sdk.files.retrieve(file_id).bytes == len(content)
+        return [json.loads(row) for row in content.splitlines()]
+
+    def _left_behind(self) -> Iterable[object]:
+        """Parts and temporary objects in the storage, and journals in Redis."""
+        storage = self.stack.var_dir / "storage"
+        yield from _files_in(storage / "batches" / self.batch.id / "parts")
+        yield from _files_in(storage / "tmp")
+        chunk_ids = self.stack.all_of_postgres("SELECT id FROM batches_chunk WHERE batch_id = %s", self.batch.id)
+        with redis.Redis.from_url(self.stack.env["REDIS_URL"]) as broker:
+            yield from (key for key in (f"journal:{chunk_id}" for chunk_id in chunk_ids) if broker.exists(key))
+
+
+def _files_in(folder: Path) -> Iterable[Path]:
+    return (path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else ()
+
+
+def assert_unchanged(ended: list[Ended]) -> None:
+    """Each ended batch is, UNCHANGED_SECONDS after, what it was."""
+    for sdk, batch, at in ended:
+        # The promise is about time that passes, so time must pass.
+        time.sleep(max(0.0, at + UNCHANGED_SECONDS - time.monotonic()))
+        assert sdk.batches.retrieve(batch.id) == batch
