@@ -29,6 +29,10 @@ class Presence:
         self._said_at = now
         self._log.warning("upstream away", cause=cause, seconds=round(now - self._away_since))
 
+    def unclear(self) -> None:
+        """Finding out failed, in a way nobody thought of. Call it where the exception was caught."""
+        self._log.exception("upstream probe failed")
+
     def answers(self) -> None:
         """It has answered, whatever it said. Costs nothing while all is well."""
         if self._away_since is not None:

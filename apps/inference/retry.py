@@ -11,9 +11,9 @@ Jitter = Callable[[], float]
 _STEPS_TO_CAP = 6  # 0.5 s doubled six times passes 30 s; a line that waits for days must not compute 2 ** 10_000
 
 
-def back_off(step: int, jitter: Jitter) -> float:
-    """Seconds to wait after the `step`-th (from 0) setback in a row."""
-    return jitter() * _ceiling(step)
+def back_off(step: int, jitter: Jitter, cap: float = CAP_SECONDS) -> float:
+    """Seconds to wait after the `step`-th (from 0) setback in a row, at most `cap`."""
+    return jitter() * min(cap, _ceiling(step))
 
 
 def busy_wait(step: int, retry_after: float | None, jitter: Jitter) -> float:

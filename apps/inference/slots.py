@@ -9,7 +9,8 @@ from apps.inference.halt import Halt
 class Slots:
     """A counting semaphore for one event loop: O(1), FIFO, and no future is made while a slot is free.
 
-    A slot given back while somebody waits passes straight to the longest waiter, so latecomers cannot overtake.
+    A slot given back while somebody waits passes straight to the longest waiter, so latecomers cannot overtake. While
+    paused no slot is handed out: who waits keeps the place in the queue, who holds one gives it back as usual.
     """
 
     def __init__(self, limit: int) -> None:
@@ -17,6 +18,7 @@ class Slots:
             raise ValueError(f"an upstream needs at least one slot, not {limit}")
         self.limit = limit
         self._in_flight = 0
+        self._paused = False
         self._queue: deque[asyncio.Future[bool]] = deque()
 
     @property
@@ -28,7 +30,7 @@ class Slots:
         """True: the caller holds a slot and owes one `release()`. False: halted, nothing is held."""
         if halt.reason is not None:
             return False
-        if self._in_flight < self.limit:
+        if self._in_flight < self.limit and not self._paused:
             self._in_flight += 1
             return True
         return await self._queue_up(halt)
@@ -37,12 +39,24 @@ class Slots:
         """Give one slot back."""
         if self._in_flight < 1:
             raise RuntimeError("a slot was given back that nobody held")
-        while self._queue:
+        self._in_flight -= 1
+        self._serve_queue()
+
+    def pause(self) -> None:
+        """Hand out no slot from now on. Nothing happens if it is paused already."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Hand out slots again, first to those who queue. Nothing happens if it is not paused."""
+        self._paused = False
+        self._serve_queue()
+
+    def _serve_queue(self) -> None:
+        while self._queue and self._in_flight < self.limit and not self._paused:
             turn = self._queue.popleft()
             if not turn.done():  # else halted or cancelled while it queued
                 turn.set_result(True)
-                return
-        self._in_flight -= 1
+                self._in_flight += 1
 
     async def _queue_up(self, halt: Halt) -> bool:
         turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

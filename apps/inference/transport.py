@@ -11,6 +11,7 @@ from apps.inference.errors import BrokenAnswer, NoAnswer, TransportError, Upstre
 # uvicorn, and so vLLM, drops idle connections after 5 s: let go before it does, or requests race its close.
 KEEPALIVE_SECONDS = 4.0
 LARGE_BODY_BYTES = 1 << 20
+PROBE_SECONDS = 5.0
 
 # First match wins: aiohttp's errors inherit from each other and from the built-in ones.
 _MEANINGS: tuple[tuple[tuple[type[Exception], ...], type[TransportError], str], ...] = (
@@ -37,6 +38,13 @@ class Transport(Protocol):
         """POST `body`. Raises `UpstreamAway`, `NoAnswer`, `BrokenAnswer` or `CancelledError`, and nothing else."""
         ...
 
+    async def probe(self, url: str, headers: Mapping[str, str]) -> None:
+        """GET `url`, and return on any HTTP answer at all. Raises a `TransportError` or `CancelledError` if none came.
+
+        It takes a few seconds at most, however long a line may take.
+        """
+        ...
+
     async def close(self) -> None:
         """Close every connection. The transport opens anew if it is used again."""
         ...
@@ -50,10 +58,10 @@ class AiohttpTransport:
     """
 
     def __init__(self, connect_timeout: float = 10.0, read_timeout: float = 600.0) -> None:
-        self._read_timeout = read_timeout
         # A connect must give up well before the whole call does, or a dead host would pass for a slow one.
         connect = min(connect_timeout, read_timeout / 2)
         self._timeout = aiohttp.ClientTimeout(total=read_timeout, connect=connect)
+        self._probe_timeout = aiohttp.ClientTimeout(total=min(connect_timeout, PROBE_SECONDS))
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -64,7 +72,16 @@ class AiohttpTransport:
             async with session.post(url, headers=headers, data=data, allow_redirects=False) as response:
                 return Answer(response.status, response.headers, await response.read())
         except Exception as error:  # uvloop and aiohttp also let RuntimeError, ValueError and more through
-            raise self._translate(error) from error
+            raise _translate(error, self._timeout) from error
+
+    async def probe(self, url: str, headers: Mapping[str, str]) -> None:
+        session = self._session or self._open()
+        limit = self._probe_timeout
+        try:
+            async with session.get(url, headers=headers, allow_redirects=False, timeout=limit):
+                pass  # the body is not read: a list of models can be long, and says nothing here
+        except Exception as error:
+            raise _translate(error, limit) from error
 
     async def close(self) -> None:
         session, self._session = self._session, None
@@ -80,15 +97,16 @@ class AiohttpTransport:
         )
         return self._session
 
-    def _translate(self, error: Exception) -> TransportError:
-        if isinstance(error, aiohttp.ConnectionTimeoutError):
-            return UpstreamAway(f"cannot connect to the upstream within {self._timeout.connect:g} s")
-        if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientOSError):
-            return NoAnswer(f"no answer within {self._read_timeout:g} s")
-        for library_errors, ours, meaning in _MEANINGS:
-            if isinstance(error, library_errors):
-                return ours(f"{meaning}: {_reason(error)}")
-        return BrokenAnswer(f"request failed: {_reason(error)}")
+
+def _translate(error: Exception, limit: aiohttp.ClientTimeout) -> TransportError:
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return UpstreamAway(f"cannot connect to the upstream within {limit.connect or limit.total:g} s")
+    if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientOSError):
+        return NoAnswer(f"no answer within {limit.total:g} s")
+    for library_errors, ours, meaning in _MEANINGS:
+        if isinstance(error, library_errors):
+            return ours(f"{meaning}: {_reason(error)}")
+    return BrokenAnswer(f"request failed: {_reason(error)}")
 
 
 def _reason(error: Exception) -> str:

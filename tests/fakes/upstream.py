@@ -11,6 +11,8 @@
 | `slow-MS` | echo after MS milliseconds |
 | `pretty` / `surrogate` / `big-BYTES` | echo over many lines / with a lone `\\ud83d` / with a content of that size |
 
+A GET is not a line, and no counter of requests sees it: `/v1/models` lists no models, at once; `probes` counts these.
+
 Run it alone with `python -m tests.fakes.upstream --port 9000 --latency-ms 20`.
 """
 
@@ -115,6 +117,7 @@ class FakeUpstream:
         self.requests: list[SeenRequest] = []
         self.count_by_request_id: Counter[str] = Counter()
         self.request_count = 0
+        self.probes = 0
         self.in_flight = 0
         self.max_in_flight = 0
         self._record = record
@@ -166,6 +169,8 @@ class FakeUpstream:
             await self._runner.cleanup()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.method == "GET":
+            return self._answer_probe(request)
         body = await request.content.read()  # unlike request.read(), of any size
         self._note(request, body)
         self.in_flight += 1
@@ -177,6 +182,13 @@ class FakeUpstream:
             return await self._play(request, body)
         finally:
             self.in_flight -= 1
+
+    def _answer_probe(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Neither latency nor a closed gate holds it back: those are for lines."""
+        if request.path != "/v1/models":
+            return error_answer(404, f"There is nothing at {request.path}")
+        self.probes += 1
+        return web.json_response({"object": "list", "data": []})
 
     def _note(self, request: web.BaseRequest, body: bytes) -> None:
         with self._arrived:

@@ -1,8 +1,7 @@
 """Client: every policy of architecture.md §4 over real HTTP, with the waits skipped but noted."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import orjson
@@ -10,53 +9,9 @@ import pytest
 
 from apps.inference.client import Client, Completed, Failed, LineRequest, Result, Unsent
 from apps.inference.halt import Halt
-from apps.inference.transport import AiohttpTransport
-from apps.inference.upstream import Upstream
 from apps.inference.usage import Usage
 from tests.fakes.upstream import FakeUpstream
-
-PATH = "/v1/chat/completions"
-
-
-class SkippedPauses:
-    """Stands in for `Halt.wait`: notes each pause and skips it. `on_pause(count)` may change the world meanwhile."""
-
-    def __init__(self, on_pause: Callable[[int], object] = lambda count: None) -> None:
-        self.seconds: list[float] = []
-        self._on_pause = on_pause
-
-    async def __call__(self, halt: Halt, seconds: float) -> bool:
-        self.seconds.append(seconds)
-        self._on_pause(len(self.seconds))
-        await asyncio.sleep(0)
-        return halt.reason is not None
-
-
-@asynccontextmanager
-async def client_of(
-    fake: FakeUpstream,
-    pauses: SkippedPauses | None = None,
-    *,
-    read_timeout: float = 10.0,
-    max_in_flight: int = 4,
-    max_attempts: int = 4,
-    api_key: str | None = None,
-) -> AsyncIterator[Client]:
-    """A client whose jitter always is the full back-off. Every slot must be back when the test is done."""
-    upstream = Upstream("fake", fake.base_url, api_key=api_key, max_in_flight=max_in_flight, max_attempts=max_attempts)
-    transport = AiohttpTransport(connect_timeout=5.0, read_timeout=read_timeout)
-    pause = Halt.wait if pauses is None else pauses
-    client = Client(upstream, transport, jitter=lambda: 1.0, pause=pause)
-    try:
-        yield client
-        assert client.slots.in_flight == 0
-    finally:
-        await transport.close()
-
-
-def line(model: str = "echo", number: int = 1) -> LineRequest:
-    body = orjson.dumps({"model": model, "messages": [{"role": "user", "content": f"hello {number}"}]})
-    return LineRequest(f"batch_req_{number}", PATH, body)
+from tests.unit.inference.clients import PATH, SkippedPauses, client_of, line
 
 
 def run_one(fake: FakeUpstream, model: str, pauses: SkippedPauses | None = None, **options: Any) -> Result:
@@ -215,9 +170,17 @@ def test_it_waits_as_long_as_it_was_told(fake: FakeUpstream, status: int) -> Non
 
 def test_an_upstream_that_is_away_uses_no_attempt_and_is_found_when_it_is_back(fake: FakeUpstream) -> None:
     fake.stop()
-    pauses = SkippedPauses(lambda count: fake.start() if count == 8 else None)
-    assert isinstance(run_one(fake, "echo", pauses, max_attempts=1), Completed)
-    assert pauses.seconds == [0.5, 1, 2, 4, 8, 16, 30, 30]
+    pauses, between_probes = SkippedPauses(), list[float]()
+
+    async def sleep(seconds: float) -> None:
+        between_probes.append(seconds)
+        if len(between_probes) == 8:
+            await asyncio.to_thread(fake.start)
+
+    assert isinstance(run_one(fake, "echo", pauses, max_attempts=1, sleep=sleep), Completed)
+    assert pauses.seconds == [0.5, 1, 2, 4, 8]
+    assert between_probes == [0.5, 1, 2, 4, 5, 5, 5, 5]
+    assert (fake.request_count, fake.probes) == (1, 1)
 
 
 def test_no_slot_is_held_while_it_backs_off(fake: FakeUpstream) -> None:

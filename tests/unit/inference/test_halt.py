@@ -1,4 +1,4 @@
-"""Halt: one signal, many waiters."""
+"""Halt: one signal, many waiters; and a run that is valid only for so long."""
 
 import asyncio
 
@@ -45,3 +45,71 @@ def test_it_forgets_those_who_stopped_waiting() -> None:
         return halt
 
     assert not asyncio.run(story())._watchers
+
+
+# Staleness
+
+
+def test_a_run_is_valid_for_ever_unless_told_otherwise() -> None:
+    halt = Halt()
+    assert halt.is_clear
+    assert asyncio.run(halt.may_send()) is True
+
+
+def test_a_halted_run_may_not_send() -> None:
+    halt = Halt()
+    halt.set("cancelled")
+    assert not halt.is_clear
+    assert asyncio.run(halt.may_send()) is False
+
+
+def test_a_run_is_stale_once_its_time_is_up() -> None:
+    now = [9.9]
+    halt = Halt(valid_until=10.0, clock=lambda: now[0])
+    assert halt.is_clear
+    now[0] = 10.0
+    assert not halt.is_clear
+
+
+def test_a_stale_run_waits_until_it_is_prolonged_into_the_future() -> None:
+    async def story() -> None:
+        halt = Halt(valid_until=10.0, clock=lambda: 20.0)
+        waits = [asyncio.create_task(halt.may_send()) for _ in range(3)]
+        await asyncio.sleep(0)
+        halt.prolong(15.0)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not any(wait.done() for wait in waits)
+        halt.prolong(25.0)
+        assert await asyncio.gather(*waits) == [True] * 3
+
+    asyncio.run(story())
+
+
+def test_each_time_it_is_stale_it_waits_anew() -> None:
+    async def story() -> None:
+        now = [0.0]
+        halt = Halt(clock=lambda: now[0])
+        for until in (10.0, 20.0):
+            halt.prolong(until)
+            assert await halt.may_send()
+            now[0] = until
+            stale = asyncio.create_task(halt.may_send())
+            await asyncio.sleep(0)
+            assert not stale.done()
+            halt.prolong(until + 1)
+            assert await stale
+
+    asyncio.run(story())
+
+
+def test_a_halt_wakes_a_stale_run() -> None:
+    async def story() -> list[bool]:
+        halt = Halt(valid_until=10.0, clock=lambda: 20.0)
+        waits = [asyncio.create_task(halt.may_send()) for _ in range(3)]
+        await asyncio.sleep(0)
+        halt.set("cancelled")
+        halt.prolong(30.0)
+        return await asyncio.gather(*waits, halt.may_send())
+
+    assert asyncio.run(story()) == [False] * 4

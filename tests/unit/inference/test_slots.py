@@ -104,6 +104,66 @@ def test_a_cancelled_waiter_never_keeps_a_slot(cancel_first: bool) -> None:
     assert asyncio.run(story()) == 0
 
 
+# Paused
+
+
+def test_while_paused_nobody_gets_a_slot_and_all_keep_their_place() -> None:
+    async def story() -> list[int]:
+        slots, halt, served = Slots(2), Halt(), list[int]()
+
+        async def take(number: int) -> None:
+            assert await slots.acquire(halt)
+            served.append(number)
+
+        assert await slots.acquire(halt)
+        slots.pause()
+        tasks = [asyncio.create_task(take(number)) for number in range(4)]
+        await asyncio.sleep(0)
+        slots.release()
+        await asyncio.sleep(0)
+        assert (served, slots.in_flight) == ([], 0)
+
+        slots.resume()
+        latecomer = asyncio.create_task(take(4))
+        await asyncio.sleep(0)
+        assert (served, slots.in_flight) == ([0, 1], 2)
+        for _ in range(3):
+            slots.release()
+        await asyncio.gather(*tasks, latecomer)
+        return served
+
+    assert asyncio.run(story()) == [0, 1, 2, 3, 4]
+
+
+def test_a_waiter_halted_while_paused_is_turned_away() -> None:
+    async def story() -> None:
+        slots, halt = Slots(1), Halt()
+        slots.pause()
+        halted, cancelled = (asyncio.create_task(slots.acquire(each)) for each in (halt, Halt()))
+        await asyncio.sleep(0)
+        halt.set("cancelled")
+        cancelled.cancel()
+        assert await halted is False
+        slots.resume()
+        assert slots.in_flight == 0
+        assert await slots.acquire(Halt())
+
+    asyncio.run(story())
+
+
+def test_a_pause_and_its_end_may_be_repeated() -> None:
+    async def story() -> int:
+        slots = Slots(2)
+        slots.pause()
+        slots.pause()
+        slots.resume()
+        slots.resume()
+        assert await slots.acquire(Halt())
+        return slots.in_flight
+
+    assert asyncio.run(story()) == 1
+
+
 def test_giving_back_what_nobody_held_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="nobody held"):
         Slots(1).release()

@@ -1,6 +1,7 @@
 """AiohttpTransport over real sockets. Another transport may replace it when it passes these."""
 
 import asyncio
+import contextlib
 import gzip
 import socket
 from collections.abc import Awaitable, Callable
@@ -198,6 +199,85 @@ def test_a_header_that_cannot_be_sent_is_a_broken_answer(fake: FakeUpstream) -> 
     headers = {"authorization": "Bearer a\r\nx: y"}
     fails_with(BrokenAnswer, lambda: ask(f"{fake.base_url}/chat/completions", headers=headers))
     assert fake.requests == []
+
+
+# Probes
+
+
+def probe(url: str, *, connect_timeout: float = 5.0, headers: dict[str, str] | None = None) -> None:
+    async def story() -> None:
+        transport = AiohttpTransport(connect_timeout, read_timeout=10.0)
+        try:
+            await transport.probe(url, headers or {})
+        finally:
+            await transport.close()
+
+    asyncio.run(story())
+
+
+def probe_raw(reply: bytes, *, connect_timeout: float = 5.0, headers: dict[str, str] | None = None) -> bytes:
+    """Probe a server that answers with exactly these bytes and does not hang up. Gives the request it got."""
+
+    async def story() -> bytes:
+        seen, ended = list[bytes](), asyncio.Event()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            seen.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(reply)
+            with contextlib.suppress(ConnectionError):
+                await reader.read()  # until the prober hangs up
+                writer.close()
+                await writer.wait_closed()
+            ended.set()
+
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        transport = AiohttpTransport(connect_timeout, read_timeout=10.0)
+        try:
+            port = server.sockets[0].getsockname()[1]
+            await transport.probe(f"http://127.0.0.1:{port}/v1/models", headers or {})
+        finally:
+            await transport.close()
+            await ended.wait()
+            server.close()
+            await server.wait_closed()
+        return seen[0]
+
+    return asyncio.run(story())
+
+
+def test_a_probe_finds_an_upstream_and_is_not_taken_for_a_line(fake: FakeUpstream) -> None:
+    probe(f"{fake.base_url}/models")
+    assert (fake.probes, fake.request_count, fake.requests) == (1, 0, [])
+
+
+def test_any_path_and_a_closed_gate_will_do_for_a_probe(fake: FakeUpstream) -> None:
+    fake.gate.close()
+    probe(f"{fake.base_url}/nothing-here")
+    assert (fake.probes, fake.request_count) == (0, 0)
+
+
+@pytest.mark.parametrize("status", [200, 204, 302, 401, 404, 429, 500, 503])
+def test_any_status_is_an_answer_to_a_probe_and_the_body_is_not_waited_for(status: int) -> None:
+    reply = b"HTTP/1.1 %d Any\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 1000\r\n\r\n" % status
+    seen = probe_raw(reply, headers={"authorization": "Bearer sk-1"})
+    assert seen.startswith(b"GET /v1/models HTTP/1.1\r\n")
+    assert b"authorization: Bearer sk-1\r\n" in seen
+
+
+def test_a_probe_refused_is_an_upstream_away(fake: FakeUpstream) -> None:
+    fake.stop()
+    with pytest.raises(UpstreamAway, match="cannot connect"):
+        probe(f"{fake.base_url}/models")
+
+
+def test_a_probe_does_not_wait_as_long_as_a_line() -> None:
+    with pytest.raises(NoAnswer, match=r"no answer within 0\.1 s"):
+        probe_raw(b"", connect_timeout=0.1)
+
+
+def test_a_probe_answered_with_something_else_is_a_broken_answer() -> None:
+    with pytest.raises(BrokenAnswer, match="not HTTP"):
+        probe_raw(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
 
 
 def test_cancelling_is_passed_on(fake: FakeUpstream) -> None:
