@@ -103,6 +103,11 @@ class Stack:
         with psycopg.connect(self.env["DATABASE_URL"]) as connection:
             return [row[0] for row in connection.execute(query, values)]
 
+    def execute(self, statement: str, *values: Any) -> None:
+        """Changes what Postgres holds, as time or an operator would."""
+        with psycopg.connect(self.env["DATABASE_URL"]) as connection:
+            connection.execute(statement, values)
+
     def send(self, task: str, *arguments: Any) -> None:
         """Puts a message for a worker into its queue, as a sweep or a doubled delivery would."""
         with Celery(broker=self.env["REDIS_URL"], set_as_current=False) as app:

@@ -1,8 +1,12 @@
-"""When beat sends which sweep (architecture.md §5)."""
+"""When beat sends which sweep (architecture.md §5).
+
+Messages have no `expires`: Celery would hold it against the worker's own clock, and one that is wrong by a minute would
+never sweep again. Those that pile up while no worker is there are passed over (`apps.observability.pileup`).
+"""
 
 BEAT_SCHEDULE = {
-    "resume": {"task": "batches.resume", "schedule": 10.0, "options": {"expires": 10}},
-    "purge files": {"task": "files.purge", "schedule": 3600.0, "options": {"expires": 3600}},
-    "purge batches": {"task": "batches.purge", "schedule": 3600.0, "options": {"expires": 3600}},
-    "expire": {"task": "batches.expire", "schedule": 10.0, "options": {"expires": 10}},
+    "resume": {"task": "batches.resume", "schedule": 10.0},
+    "purge files": {"task": "files.purge", "schedule": 3600.0},
+    "purge batches": {"task": "batches.purge", "schedule": 3600.0},
+    "expire": {"task": "batches.expire", "schedule": 10.0},
 }

@@ -174,6 +174,9 @@ CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_BEAT_SCHEDULE = schedule.BEAT_SCHEDULE
 CELERY_TIMEZONE = "UTC"
 
+# --- Drills -----------------------------------------------------------------------------------------------------------
+FAILPOINTS_DIR = env.text("FAILPOINTS_DIR")  # refused outside DEBUG by the check zerobatch.E002
+
 # --- Logs -------------------------------------------------------------------------------------------------------------
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
 LOG_FORMAT = env.choice("LOG_FORMAT", "json", ("json", "console"))

@@ -16,6 +16,15 @@ def secret_key_is_set(**_: Any) -> list[CheckMessage]:
     return [Error("SECRET_KEY is not set", hint=hint, id="zerobatch.E001")]
 
 
+@register
+def failpoints_are_off(**_: Any) -> list[CheckMessage]:
+    """zerobatch.E002: outside DEBUG nobody may make processes kill themselves."""
+    if settings.DEBUG or not settings.FAILPOINTS_DIR:
+        return []
+    hint = "Unset FAILPOINTS_DIR: it is for the drills in tests/acceptance."
+    return [Error("FAILPOINTS_DIR is set", hint=hint, id="zerobatch.E002")]
+
+
 def refuse_misconfiguration(**_: Any) -> None:
     """Ends the process, with what is wrong, if a check finds an error; neither gunicorn nor Celery would ask them.
 

@@ -134,4 +134,4 @@ class StorageError(ApiError):
     code = "storage_error"
 
     def __init__(self) -> None:
-        super().__init__("The file storage failed; try again")
+        super().__init__("The file storage failed; try again", headers={"Retry-After": "5"})

@@ -1,19 +1,19 @@
-"""Keeps the leases of all chunks that this process runs, and tells them when to stop: one UPDATE every two seconds."""
+"""Keeps the leases of what this process runs, and tells the runs when to stop: one UPDATE every two seconds."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-import structlog
 from django.conf import settings
 from django.db import connection
 
-from apps.batches import leases
+from apps.batches import leases, workers
 from apps.batches.leases import Beat, Renewal
+from apps.batches.models import Worker
 from apps.batches.states import BatchStatus
-
-log = structlog.get_logger(__name__)
+from apps.observability.outage import Outage
 
 # Why a run ends early. The first three are the error codes of the lines that were never sent (wire.md §8).
 CANCELLED = "batch_cancelled"
@@ -29,21 +29,30 @@ class Running(Protocol):
 
     def beat(self) -> Beat: ...
 
-    def renewed(self) -> None:
-        """Its lease holds from now on for another LEASE_SECONDS."""
+    def renewed(self, at: float) -> None:
+        """Its lease holds for LEASE_SECONDS from `at`, seconds of `time.monotonic()`."""
         ...
 
     def halt(self, reason: str) -> None: ...
 
 
 class Heartbeat:
-    """The runs of one process, and the thread that speaks for them."""
+    """The runs and assemblies of one process, and the thread that speaks for them."""
 
     def __init__(self) -> None:
         self._runs: dict[int, Running] = {}
+        self._assemblies: set[str] = set()
+        self._worker: Worker | None = None
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self._outage = Outage("heartbeats to Postgres")
+
+    def announce(self, worker: Worker) -> None:
+        """From now on each heartbeat says that this process is there, also while it has nothing to do."""
+        with self._lock:
+            self._worker = worker
+            self._ensure_thread()
 
     @contextmanager
     def keep(self, run: Running) -> Iterator[None]:
@@ -62,6 +71,18 @@ class Heartbeat:
             with self._lock:
                 self._runs.pop(chunk_id, None)
 
+    @contextmanager
+    def keep_assembly(self, batch_id: str) -> Iterator[None]:
+        """Renews the lease of the batch's assembly while the block lasts."""
+        with self._lock:
+            self._assemblies.add(batch_id)
+            self._ensure_thread()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._assemblies.discard(batch_id)
+
     def stop(self) -> None:
         """Halts every run, now and to come: the process is about to end."""
         self._stopping = True
@@ -72,14 +93,18 @@ class Heartbeat:
         """One heartbeat: renews all leases and passes on what Postgres says of their batches."""
         if runs := self._current():
             self._pulse(runs)
+        if assemblies := list(self._assemblies):
+            leases.renew_assemblies(assemblies)
+        if self._worker and not self._stopping:
+            workers.seen(self._worker)
 
     def _pulse(self, runs: list[Running]) -> None:
-        beats = [run.beat() for run in runs]
+        beats, asked_at = [run.beat() for run in runs], time.monotonic()
         renewals = {renewal.chunk_id: renewal for renewal in leases.renew(beats)}
         for run, beat in zip(runs, beats, strict=True):
             renewal = renewals.get(beat.chunk_id)
             if renewal:
-                run.renewed()
+                run.renewed(asked_at)
             if reason := halt_reason(renewal):
                 run.halt(reason)
 
@@ -97,9 +122,10 @@ class Heartbeat:
         while not pause.wait(settings.HEARTBEAT_SECONDS):
             try:
                 self.tick()
+                self._outage.worked()
             except Exception:
-                # Postgres may be back in time for the next beat; if not, the leases run out, as they should.
-                log.warning("heartbeat failed", exc_info=True)
+                # Postgres may be back in time for the next beat; if not, the runs pause when their leases are over.
+                self._outage.failed()
             finally:
                 connection.close()  # back to the pool between beats
 

@@ -16,6 +16,7 @@ import structlog
 from django.conf import settings
 
 from apps.inference.usage import Usage
+from apps.observability.outage import Outage
 
 log = structlog.get_logger(__name__)
 
@@ -82,6 +83,7 @@ class Journal:
 journal = Journal()
 """The one of this process."""
 
+_outage = Outage("journal in Redis")
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Entry])
 
@@ -99,9 +101,11 @@ def flush(runs: list[Journaled]) -> None:
                 pipeline.expire(_key(chunk_id), TTL_SECONDS)
             pipeline.execute()
     except redis.RedisError:
-        log.warning("journal not flushed", chunks=len(taken), exc_info=True)
+        _outage.failed()
         for run, entries in taken.values():
             run.unflushed.extendleft(reversed(entries))
+    else:
+        _outage.worked()
 
 
 def load(chunk_id: int) -> list[Entry]:

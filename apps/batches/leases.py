@@ -1,6 +1,6 @@
 """Who works on a chunk: claims that run out by themselves, told apart by an epoch. All times are Postgres' own."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -14,9 +14,6 @@ from django.db.models.functions import Now
 from apps.batches.models import Batch, Chunk, Tally
 from apps.batches.states import ASSEMBLABLE, RUNNABLE, ChunkState
 
-ASSEMBLY_SECONDS = 60
-"""How long an assembly may be silent before another worker takes it up."""
-
 
 @dataclass(frozen=True)
 class Claim:
@@ -27,12 +24,13 @@ class Claim:
 
 
 class Beat(NamedTuple):
-    """What a heartbeat says of one claim: how many lines have ended so far."""
+    """What a heartbeat says of one claim: how many lines have ended so far, and a WaitingReason if none is sent."""
 
     chunk_id: int
     epoch: int
     completed: int
     failed: int
+    waiting: str = ""
 
 
 class Renewal(NamedTuple):
@@ -79,8 +77,10 @@ RENEW = """
 UPDATE batches_chunk AS chunk
    SET lease_expires_at = statement_timestamp() + %s * interval '1 second',
        completed = beat.completed,
-       failed = beat.failed
-  FROM unnest(%s::bigint[], %s::int[], %s::int[], %s::int[]) AS beat (id, epoch, completed, failed),
+       failed = beat.failed,
+       waiting = beat.waiting
+  FROM unnest(%s::bigint[], %s::int[], %s::int[], %s::int[], %s::text[])
+       AS beat (id, epoch, completed, failed, waiting),
        batches_batch AS batch
        LEFT JOIN projects_apikey AS api_key ON api_key.id = batch.api_key_id
  WHERE chunk.id = beat.id AND chunk.epoch = beat.epoch AND chunk.state = 'running' AND batch.id = chunk.batch_id
@@ -90,9 +90,14 @@ RETURNING chunk.id, batch.status, batch.expires_at <= statement_timestamp(),
 
 
 def commit(held: Claim, tally: Tally, *, halted: str, output_bytes: int, error_bytes: int) -> bool:
-    """Makes the claim's parts the chunk's result; False if the claim was lost, and the parts are nobody's."""
+    """Makes the claim's parts the chunk's result; False if the claim was lost, and the parts are nobody's.
+
+    May be repeated: a commit whose answer was lost with the connection counts as made.
+    """
     done: dict[str, Any] = {"halted": halted, "output_bytes": output_bytes, "error_bytes": error_bytes, "owner": ""}
-    return _leave(held, state=ChunkState.DONE, **tally._asdict(), **done)
+    if _leave(held, state=ChunkState.DONE, **tally._asdict(), **done):
+        return True
+    return Chunk.objects.filter(pk=held.chunk.pk, epoch=held.epoch, state=ChunkState.DONE).exists()
 
 
 def release(held: Claim, error: str = "") -> bool:
@@ -102,19 +107,19 @@ def release(held: Claim, error: str = "") -> bool:
 
 def _leave(held: Claim, **columns: Any) -> bool:
     mine = Chunk.objects.filter(pk=held.chunk.pk, epoch=held.epoch, state=ChunkState.RUNNING)
-    return mine.update(lease_expires_at=None, **columns) == 1
+    return mine.update(lease_expires_at=None, waiting="", **columns) == 1
 
 
 def claim_assembly(batch_id: str) -> bool:
     """Takes the assembly of a batch that is to be assembled; False if somebody is at it, or it has ended."""
     free = Q(assembling_until=None) | Q(assembling_until__lt=Now())
     mine = Batch.objects.filter(free, pk=batch_id, status__in=ASSEMBLABLE)
-    return mine.update(assembling_until=_lease_end(ASSEMBLY_SECONDS)) == 1
+    return mine.update(assembling_until=_lease_end()) == 1
 
 
-def renew_assembly(batch_id: str) -> None:
-    """Says that the assembly goes on; called more often than every ASSEMBLY_SECONDS."""
-    Batch.objects.filter(pk=batch_id, status__in=ASSEMBLABLE).update(assembling_until=_lease_end(ASSEMBLY_SECONDS))
+def renew_assemblies(batch_ids: Collection[str]) -> None:
+    """Says that these assemblies go on."""
+    Batch.objects.filter(pk__in=batch_ids, status__in=ASSEMBLABLE).update(assembling_until=_lease_end())
 
 
 def release_assembly(batch_id: str) -> None:
@@ -122,6 +127,5 @@ def release_assembly(batch_id: str) -> None:
     Batch.objects.filter(pk=batch_id, status__in=ASSEMBLABLE).update(assembling_until=None)
 
 
-def _lease_end(seconds: int | None = None) -> "ExpressionWrapper[Any]":
-    lease = timedelta(seconds=seconds or settings.LEASE_SECONDS)
-    return ExpressionWrapper(Now() + lease, output_field=DateTimeField())
+def _lease_end() -> "ExpressionWrapper[Any]":
+    return ExpressionWrapper(Now() + timedelta(seconds=settings.LEASE_SECONDS), output_field=DateTimeField())

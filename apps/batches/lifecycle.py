@@ -16,6 +16,7 @@ from apps.batches.models import Batch, Chunk
 from apps.batches.states import TERMINAL, BatchStatus, sources
 from apps.files import uploads
 from apps.files.models import File
+from apps.observability import failpoints
 from apps.projects.models import ApiKey, Project
 
 log = structlog.get_logger(__name__)
@@ -42,11 +43,16 @@ def create(request: BatchRequest, input_file: File, *, chunks: Sequence[Chunk], 
     with transaction.atomic():
         if not uploads.hold(input_file.pk):
             raise input_not_found(input_file.pk)
+        failpoints.reach("create.input_held")
         batch.save(force_insert=True)
+        failpoints.reach("create.batch_saved")
         for chunk in chunks:
             chunk.batch = batch
         Chunk.objects.bulk_create(chunks, batch_size=500)
+        failpoints.reach("create.chunks_saved")
         move(batch.pk, BatchStatus.IN_PROGRESS)
+        failpoints.reach("create.moved")
+    failpoints.reach("create.committed")
     log.info("batch created", batch_id=batch.pk, lines=total, chunks=len(chunks))
     return Batch.objects.get(pk=batch.pk)
 

@@ -124,6 +124,7 @@ class Chunk(TallyFields):
     output_bytes = models.BigIntegerField(default=0)
     error_bytes = models.BigIntegerField(default=0)
     halted = models.CharField(max_length=40, blank=True, help_text="error code of the lines that were never sent")
+    waiting = models.CharField(max_length=30, blank=True, help_text="a WaitingReason while its run sends nothing")
     error = models.TextField(blank=True, help_text="why the last claim let go")
 
     objects = ChunkQuerySet.as_manager()
@@ -139,3 +140,15 @@ class Chunk(TallyFields):
 
     def __str__(self) -> str:
         return f"{self.batch_id}/{self.index}"
+
+
+class Worker(models.Model):
+    """A process that takes chunks, as its heartbeats tell. Nothing rests on it: it is there to be looked at."""
+
+    id = models.CharField(primary_key=True, max_length=80, default=partial(new_id, "worker_"), editable=False)
+    name = models.CharField(max_length=200, help_text="Celery's name of it: worker-<pid>@<host>")
+    started_at = models.DateTimeField(default=timezone.now)
+    seen_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return self.name

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from apps.api.errors import InvalidRequest
+from apps.batches import reasons
 from apps.batches.lifecycle import BatchRequest
 from apps.batches.models import Batch, Chunk, Tally
 from apps.files.uploads import parse_expiry
@@ -27,17 +28,18 @@ TIMESTAMPS = (
 
 
 def batches_json(batches: Iterable[Batch]) -> list[dict[str, Any]]:
-    """Batches with live counts; one query for all that have not ended yet."""
+    """Batches with live counts; one query for all that have not ended yet, one for why those in progress wait."""
     batches = list(batches)
     live = Chunk.objects.tallies(batch for batch in batches if not batch.is_terminal)
-    return [_batch_json(batch, live.get(batch.pk, batch.tally)) for batch in batches]
+    waiting = reasons.of(batches)
+    return [_batch_json(batch, live.get(batch.pk, batch.tally), waiting.get(batch.pk)) for batch in batches]
 
 
 def batch_json(batch: Batch) -> dict[str, Any]:
     return batches_json([batch])[0]
 
 
-def _batch_json(batch: Batch, tally: Tally) -> dict[str, Any]:
+def _batch_json(batch: Batch, tally: Tally, reason: str | None) -> dict[str, Any]:
     return {
         "id": batch.id,
         "object": "batch",
@@ -46,6 +48,7 @@ def _batch_json(batch: Batch, tally: Tally) -> dict[str, Any]:
         "input_file_id": batch.input_file_id,
         "completion_window": "24h",
         "status": batch.status,
+        "status_reason": reason,
         "output_file_id": batch.output_file_id,
         "error_file_id": batch.error_file_id,
         **{name: _seconds(getattr(batch, name)) for name in TIMESTAMPS},

@@ -20,6 +20,17 @@ class ChunkState(TextChoices):
     DONE = "done"
 
 
+class WaitingReason(TextChoices):
+    """Why a batch in progress sends nothing just now; for people, and gone as soon as it moves."""
+
+    UPSTREAM_PAUSED = "upstream_paused", "the upstream cannot be reached and is being probed"
+    UPSTREAM_BUSY = "upstream_busy", "the upstream says that it is busy (429 or 503)"
+    STORAGE_AWAY = "storage_away", "answers are kept until the file storage takes them"
+    QUEUED = "queued", "queued behind other batches"
+    RETRYING = "retrying", "a chunk failed and will be tried again; its error is in the log"
+    NO_WORKER = "no_worker", "no worker was seen in the last 30 s"
+
+
 EDGES: dict[BatchStatus, frozenset[BatchStatus]] = {
     BatchStatus.VALIDATING: frozenset({BatchStatus.IN_PROGRESS, BatchStatus.FAILED}),
     BatchStatus.IN_PROGRESS: frozenset({BatchStatus.FINALIZING, BatchStatus.CANCELLING, BatchStatus.EXPIRED}),

@@ -1,13 +1,17 @@
 """Finds, from what Postgres knows, batches whose messages were lost, late or never sent; safe to run any time."""
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import NamedTuple
 
 import structlog
+from django.conf import settings
 from django.db.models import Case, Exists, OuterRef, Q, When
 from django.db.models.functions import Coalesce, Now
 
+from apps.batches import workers
 from apps.batches.models import Batch, Chunk, ChunkQuerySet
 from apps.batches.states import ASSEMBLABLE, RUNNABLE, TERMINAL, BatchStatus, ChunkState
 from apps.files import storage
@@ -25,6 +29,9 @@ MOST_AT_ONCE = 5_000
 
 KEPT_AFTER_END = timedelta(hours=1)
 """How long an ended batch's chunks are kept for operators to look at."""
+
+MOST_SECONDS_BETWEEN_LOOKS = 20
+"""Twice what the schedule says."""
 
 IsIdle = Callable[[str], bool]
 """Tells of a project, by its id, whether the queue of its chunks is empty."""
@@ -44,9 +51,28 @@ class Found(NamedTuple):
     ready: list[str]
 
 
+class Watch:
+    """Since when this process has been looking, without a gap in which leases could run out unseen.
+
+    After an outage of Postgres the leases of all runs are over, although their workers live: these get one round of the
+    sweep for their next heartbeat, or every line in flight would be sent again.
+    """
+
+    def __init__(self) -> None:
+        self._looked_at = -math.inf
+
+    def has_gap(self) -> bool:
+        """True if the last look is longer ago than a lease lasts after its last renewal; notes this one."""
+        before, self._looked_at = self._looked_at, time.monotonic()
+        return self._looked_at - before > max(MOST_SECONDS_BETWEEN_LOOKS, settings.LEASE_SECONDS / 2)
+
+
+_watch = Watch()
+
+
 def resume(is_idle: IsIdle) -> Found:
     """Chunks that nobody runs and no message will bring back, and batches that only wait to be assembled."""
-    if stalled := reclaim_stalled():
+    if not _watch.has_gap() and (stalled := reclaim_stalled()):
         log.warning("leases ran out", chunks=stalled)
     return Found(list(_unsent_chunks(is_idle)), _ready_batches())
 
@@ -54,7 +80,8 @@ def resume(is_idle: IsIdle) -> Found:
 def reclaim_stalled() -> int:
     """Puts chunks whose lease ran out back to pending; their workers cannot commit any more."""
     stalled = Chunk.objects.filter(state=ChunkState.RUNNING, lease_expires_at__lt=Now())
-    return stalled.update(state=ChunkState.PENDING, lease_expires_at=None, enqueued_at=None, error="lease ran out")
+    back = {"lease_expires_at": None, "enqueued_at": None, "waiting": "", "error": "lease ran out"}
+    return stalled.update(state=ChunkState.PENDING, **back)
 
 
 def overdue() -> list[str]:
@@ -70,10 +97,11 @@ def chunks_of(batch_id: str) -> list[PendingChunk]:
 
 
 def purge() -> None:
-    """Forgets the chunks of batches that ended a while ago, and removes parts that were left behind.
+    """Forgets workers that are gone and the chunks of batches that ended a while ago; removes parts left behind.
 
     Parts are left when a worker died between writing and committing, or when clearing up after an assembly failed.
     """
+    workers.purge()
     long_ago = Now() - KEPT_AFTER_END
     has_chunks = Exists(Chunk.objects.filter(batch=OuterRef("pk")))
     ended = Batch.objects.filter(has_chunks, status__in=TERMINAL).annotate(
@@ -84,9 +112,7 @@ def purge() -> None:
 
 def _forget_chunks(batch_id: str) -> None:
     """Parts first: while there are chunks, the batch is found again."""
-    folder = storage.parts_folder(batch_id)
-    for name in storage.names_in(folder):
-        storage.remove(f"{folder}/{name}")
+    storage.clear(storage.parts_folder(batch_id))
     Chunk.objects.filter(batch=batch_id).delete()
 
 

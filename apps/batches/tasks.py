@@ -11,17 +11,19 @@ import redis
 import structlog
 from celery import chord, current_app, shared_task
 from celery.result import AsyncResult
-from celery.signals import worker_shutting_down
+from celery.signals import worker_ready, worker_shutting_down
 from django.conf import settings
-from django.db import DatabaseError, transaction
+from django.db import Error, transaction
 from kombu.exceptions import OperationalError
 
 from apps.batches import sweeps
 from apps.batches.heartbeat import heartbeat
-from apps.batches.models import Chunk
+from apps.batches.models import Chunk, Worker
 from apps.batches.pipeline import assemble, run
 from apps.batches.pipeline.run import Outcome
 from apps.batches.sweeps import PendingChunk
+from apps.observability import failpoints
+from apps.observability.pileup import once_a_round
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +42,9 @@ def start(batch_id: str) -> None:
     chunks = sweeps.chunks_of(batch_id)
     if chunks:
         sweeps.mark_sent(chunks)
+        failpoints.reach("start.marked")
         _stop_listening(chord([run_chunk.si(*chunk) for chunk in chunks])(finalize.si(batch_id)))
+        failpoints.reach("start.sent")
 
 
 @shared_task(name="batches.run_chunk")
@@ -69,6 +73,7 @@ def write_off(batch_id: str) -> None:
 
 
 @shared_task(name="batches.resume", ignore_result=True)
+@once_a_round
 def resume() -> None:
     found = sweeps.resume(cache(_is_idle))
     _send_chunks(found.chunks)
@@ -77,14 +82,23 @@ def resume() -> None:
 
 
 @shared_task(name="batches.expire", ignore_result=True)
+@once_a_round
 def expire() -> None:
     for batch_id in sweeps.overdue():
         write_off.delay(batch_id)
 
 
 @shared_task(name="batches.purge", ignore_result=True)
+@once_a_round
 def purge() -> None:
     sweeps.purge()
+
+
+@worker_ready.connect
+def say_that_we_are_here(sender: Any, **_: object) -> None:
+    """A worker that takes chunks shows itself from now on, so that people can tell none from an idle one."""
+    if any(queue.startswith("chunks.") for queue in current_app.amqp.queues.consume_from):
+        heartbeat.announce(Worker(name=sender.hostname))
 
 
 @worker_shutting_down.connect
@@ -130,5 +144,5 @@ def _finalize_after(chunk_id: int) -> None:
 def _try(send: Callable[[], object]) -> None:
     try:
         send()
-    except (OperationalError, DatabaseError):
+    except (OperationalError, Error):
         log.warning("not sent; the resume sweep will do it", exc_info=True)

@@ -119,6 +119,12 @@ def remove(key: str) -> None:
         default_storage.delete(key)
 
 
+def clear(folder: str) -> None:
+    """Removes every object in a folder. Raises StorageError."""
+    for name in names_in(folder):
+        remove(f"{folder}/{name}")
+
+
 @contextmanager
 def storage_errors(action: str, key: str) -> Iterator[None]:
     """Whatever the storage raises becomes StorageError, but FileNotFoundError, which tells something of its own."""

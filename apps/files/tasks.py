@@ -3,8 +3,10 @@
 from celery import shared_task
 
 from apps.files import sweeps
+from apps.observability.pileup import once_a_round
 
 
 @shared_task(name="files.purge", ignore_result=True)
+@once_a_round
 def purge() -> None:
     sweeps.purge()

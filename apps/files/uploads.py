@@ -11,6 +11,7 @@ from apps.api.errors import InvalidRequest, NotFound
 from apps.api.ids import is_wellformed, new_id
 from apps.files import storage
 from apps.files.models import File, FileQuerySet, Purpose, expiry
+from apps.observability import failpoints
 from apps.projects.models import Project
 
 log = structlog.get_logger(__name__)
@@ -26,6 +27,7 @@ def store_upload(project: Project, spool: TemporaryUploadedFile, expires_after: 
     file_id, now = new_id("file-"), timezone.now()
     key = storage.upload_key(file_id)
     storage.store(key, spool)
+    failpoints.reach("upload.stored")
     stored = File.objects.create(
         id=file_id,
         project=project,

@@ -8,9 +8,10 @@ import pytest
 import redis
 from django.conf import settings
 from django.core.files.storage import default_storage
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
-from apps.batches import heartbeat, journal
+from apps.batches import heartbeat, journal, leases
 from apps.batches.journal import Entry
 from apps.batches.models import Batch, Chunk
 from apps.batches.pipeline import assemble, run, send
@@ -148,14 +149,66 @@ def test_the_deadline_after_the_last_answer_expires_nothing(
     assert Batch.objects.get(pk=batch.pk).status == BatchStatus.COMPLETED
 
 
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "back_off", lambda *_: 0.0)
+
+
+class FullDisk:
+    """The storage, without room for the first few objects."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+        self._save = default_storage.save
+
+    def save(self, *arguments: Any) -> Any:
+        if self.failures:
+            self.failures -= 1
+            raise OSError(28, "No space left on device")
+        return self._save(*arguments)
+
+
 @pytest.mark.django_db(transaction=True)
-def test_a_full_disk_costs_no_answer(
+@pytest.mark.usefixtures("no_waiting")
+def test_a_full_disk_is_waited_for(
     alice: Person, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     batch = new_batch(alice, [ask("echo", str(number)) for number in range(10)])
-    chunk = Chunk.objects.get(batch=batch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(default_storage, "save", FullDisk(failures=3).save)
+        assert run.run(Chunk.objects.get(batch=batch).pk) is Outcome.DONE
+
+    assert len(upstream.requests) == 10, "no line was sent twice"
+    assert not list(settings.SPOOL_DIR.iterdir())
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("no_waiting")
+def test_postgres_is_waited_for(alice: Person, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    chunk = Chunk.objects.get(batch=new_batch(alice, [ask("echo", str(number)) for number in range(10)]))
+    commit, outages = leases.commit, [OperationalError("gone"), InterfaceError("closed")]
+
+    def away(*arguments: Any, **columns: Any) -> bool:
+        if outages:
+            raise outages.pop()
+        return commit(*arguments, **columns)
+
+    monkeypatch.setattr(leases, "commit", away)
+
+    assert run.run(chunk.pk) is Outcome.DONE
+    assert len(upstream.requests) == 10
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_that_must_go_while_the_disk_is_full_leaves_its_answers_in_the_journal(
+    alice: Person, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    chunk = Chunk.objects.get(batch=new_batch(alice, [ask("echo", str(number)) for number in range(10)]))
 
     def full(*_: Any) -> None:
+        for chunk_run in heartbeat.heartbeat._current():
+            chunk_run._cut_off()  # type: ignore[attr-defined]
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:

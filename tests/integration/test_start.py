@@ -19,6 +19,14 @@ def start(command: list[str], **environ: str) -> subprocess.CompletedProcess[str
 
 
 @pytest.mark.parametrize("command", [GUNICORN, WORKER])
+def test_no_process_starts_with_failpoints_outside_debug(command: list[str]) -> None:
+    refused = start(command, FAILPOINTS_DIR="/tmp")
+
+    assert refused.returncode != 0
+    assert "zerobatch.E002" in refused.stderr + refused.stdout
+
+
+@pytest.mark.parametrize("command", [GUNICORN, WORKER])
 def test_no_process_starts_without_a_secret_key(command: list[str]) -> None:
     refused = start(command, SECRET_KEY="")
 

@@ -1,5 +1,6 @@
 """What the sweeps find."""
 
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from apps.batches.states import BatchStatus, ChunkState
 from tests.conftest import Person, line
 from tests.integration.conftest import new_batch
 from zerobatch.routes import route
+from zerobatch.schedule import BEAT_SCHEDULE
 
 pytestmark = pytest.mark.django_db
 
@@ -24,6 +26,13 @@ def ago(**span: float) -> Any:
 
 def found(*, idle: bool = True) -> list[int]:
     return [chunk.chunk_id for chunk in sweeps.resume(lambda _: idle).chunks]
+
+
+@pytest.fixture(autouse=True)
+def _has_looked_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = sweeps.Watch()
+    watch.has_gap()
+    monkeypatch.setattr(sweeps, "_watch", watch)
 
 
 @pytest.fixture
@@ -136,3 +145,24 @@ def test_a_queue_is_idle_when_redis_has_nothing_in_it() -> None:
         broker.lpush(queue, "a message")
         assert tasks._is_idle("a project") is False
         broker.delete(queue)
+
+
+def test_after_an_outage_the_workers_get_a_round_to_renew_their_leases(
+    chunk: Chunk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([100.0, 110.0, 170.0, 180.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(sweeps, "_watch", sweeps.Watch())
+
+    def look_with_a_lease_that_is_over() -> str:
+        Chunk.objects.update(state=ChunkState.RUNNING, lease_expires_at=ago(seconds=1))
+        found()
+        return Chunk.objects.get().state
+
+    states = [look_with_a_lease_that_is_over() for _ in range(4)]
+
+    assert states == ["running", "pending", "running", "pending"], "the first look, and the one after a gap, only look"
+
+
+def test_no_message_of_the_schedule_expires_by_a_workers_clock() -> None:
+    assert "expires" not in str(BEAT_SCHEDULE)

@@ -1,11 +1,11 @@
 """The last stage: joins the parts of all chunks to the output and error files and ends the batch."""
 
-import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import structlog
-from django.db import transaction
+from django.db import Error, transaction
 from django.utils import timezone
 
 from apps.api.errors import StorageError
@@ -16,6 +16,7 @@ from apps.batches.pipeline.parts import ERROR, KINDS, OUTPUT
 from apps.batches.states import BatchStatus, ChunkState
 from apps.files import storage, uploads
 from apps.files.models import File, Purpose, expiry
+from apps.observability import failpoints
 
 log = structlog.get_logger(__name__)
 
@@ -33,13 +34,16 @@ def assemble(batch_id: str) -> bool:
     if not is_ready(batch_id) or not leases.claim_assembly(batch_id):
         return False
     try:
-        return _assemble_claimed(Batch.objects.get(pk=batch_id))
+        with heartbeat.heartbeat.keep_assembly(batch_id):
+            return _assemble_claimed(Batch.objects.get(pk=batch_id))
     except BaseException:
-        leases.release_assembly(batch_id)
+        with suppress(Error):  # Postgres may be what failed; then the lease runs out
+            leases.release_assembly(batch_id)
         raise
 
 
 def _assemble_claimed(batch: Batch) -> bool:
+    failpoints.reach("assemble.claimed")
     chunks = list(Chunk.objects.filter(batch=batch).order_by("index"))
     ending = _ending(batch, chunks)
     try:
@@ -48,7 +52,8 @@ def _assemble_claimed(batch: Batch) -> bool:
         return _explain_missing_parts(batch)
     if not _end(batch, ending, sizes):
         return False
-    _clear_up(batch, chunks)
+    failpoints.reach("assemble.committed")
+    _clear_up(batch)
     return True
 
 
@@ -63,17 +68,14 @@ def _ending(batch: Batch, chunks: Iterable[Chunk]) -> BatchStatus:
         return BatchStatus.EXPIRED
     if batch.status == BatchStatus.IN_PROGRESS:
         lifecycle.move(batch.pk, BatchStatus.FINALIZING)
+        failpoints.reach("assemble.finalizing")
     return BatchStatus.COMPLETED
 
 
 def _join(batch: Batch, chunks: Iterable[Chunk], kind: str) -> int:
     """Writes one final file from its parts and returns its bytes; nothing is written when there are none."""
-    renewed = time.monotonic()
     with storage.Spool() as spool:
         for chunk in chunks:
-            if time.monotonic() - renewed > leases.ASSEMBLY_SECONDS / 4:
-                leases.renew_assembly(batch.pk)
-                renewed = time.monotonic()
             length = getattr(chunk, SIZE_COLUMN[kind])
             if length:
                 key = storage.part_key(batch.pk, chunk.index, chunk.epoch, kind)
@@ -86,6 +88,7 @@ def _join(batch: Batch, chunks: Iterable[Chunk], kind: str) -> int:
             raise StorageError
         if written:
             storage.store(storage.result_key(batch.pk, kind), spool)
+            failpoints.reach(f"assemble.{kind}_stored")
     return written
 
 
@@ -102,11 +105,13 @@ def _end(batch: Batch, ending: BatchStatus, sizes: dict[str, int]) -> bool:
     """Registers the files and moves the batch to its end, together or not at all."""
     with transaction.atomic():
         files = {f"{kind}_file": _register(batch, kind, size) for kind, size in sizes.items() if size}
+        failpoints.reach("assemble.registered")
         tally: dict[str, Any] = Chunk.objects.tallies([batch])[batch.pk]._asdict()
         moved = lifecycle.move(batch.pk, ending, **files, **tally) or (
             # Cancelled in the meantime: what was assembled is what the cancelled batch keeps.
             lifecycle.move(batch.pk, BatchStatus.CANCELLED, **files, **tally)
         )
+        failpoints.reach("assemble.moved")
         if not moved:
             transaction.set_rollback(True)
     return moved
@@ -127,13 +132,14 @@ def _register(batch: Batch, kind: str, size: int) -> File:
     )
 
 
-def _clear_up(batch: Batch, chunks: Iterable[Chunk]) -> None:
-    """Removes what the ended batch needs no more. It has ended: a failure here is the purge sweep's to mend."""
+def _clear_up(batch: Batch) -> None:
+    """Removes what the ended batch needs no more, parts of dead workers included.
+
+    It has ended: a failure here is the purge sweep's to mend.
+    """
     try:
-        for chunk in chunks:
-            for kind in KINDS:
-                if getattr(chunk, SIZE_COLUMN[kind]):
-                    storage.remove(storage.part_key(batch.pk, chunk.index, chunk.epoch, kind))
+        storage.clear(storage.parts_folder(batch.pk))
+        failpoints.reach("assemble.parts_removed")
         uploads.remove_if_unread(batch.input_file_id)
     except StorageError:
         log.warning("clearing up failed", batch_id=batch.pk, exc_info=True)

@@ -1,9 +1,13 @@
 """Runs one chunk: claims it, sends its lines, writes its parts, commits."""
 
+import itertools
+import random
+from collections.abc import Callable
 from enum import Enum
+from typing import TypeVar
 
 import structlog
-from django.db import DatabaseError
+from django.db import Error, InterfaceError, OperationalError
 
 from apps.api.errors import StorageError
 from apps.batches import heartbeat, journal, leases
@@ -13,8 +17,14 @@ from apps.batches.pipeline.parts import ERROR, OUTPUT
 from apps.batches.pipeline.send import ChunkRun
 from apps.files import storage
 from apps.inference.loop import shared_loop
+from apps.inference.retry import back_off
+from apps.observability import failpoints
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+LAST_STEP = 3
+"""Of the back-off: at most 4 s between two attempts to commit."""
 
 
 class Outcome(Enum):
@@ -49,7 +59,7 @@ def run(chunk_id: int) -> Outcome:
 def _claim(chunk_id: int) -> Claim | None:
     try:
         return leases.claim(chunk_id)
-    except DatabaseError:
+    except Error:
         log.warning("chunk not claimed; the resume sweep will send it again", exc_info=True)
         return None
 
@@ -57,11 +67,12 @@ def _claim(chunk_id: int) -> Claim | None:
 def _let_go(claim: Claim, error: str) -> None:
     try:
         leases.release(claim, error)
-    except DatabaseError:
+    except Error:
         log.warning("chunk not released; its lease will run out", exc_info=True)
 
 
 def _run_claimed(claim: Claim) -> Outcome:
+    failpoints.reach("run.claimed")
     chunk = claim.chunk
     data = storage.read_range(chunk.batch.input_file.object_key, chunk.start, chunk.end)
     chunk_run = ChunkRun(claim, parts.parse_lines(data, chunk.first_line))
@@ -80,27 +91,42 @@ def _run_claimed(claim: Claim) -> Outcome:
 
 
 def _commit(claim: Claim, chunk_run: ChunkRun) -> Outcome:
-    try:
-        committed = _write_and_commit(claim, chunk_run)
-    except (StorageError, DatabaseError):
-        # The answers are paid for: whoever tries again finds them in the journal.
-        journal.flush([chunk_run])
-        raise
+    failpoints.reach("run.answered")
+    sizes = _until_it_works(chunk_run, lambda: chunk_run.parts.write(claim))
+    failpoints.reach("run.parts_written")
+    committed = _until_it_works(
+        chunk_run,
+        lambda: leases.commit(
+            claim,
+            chunk_run.tally(),
+            halted=chunk_run.unsent_reason,
+            output_bytes=sizes[OUTPUT],
+            error_bytes=sizes[ERROR],
+        ),
+    )
     if not committed:
         log.warning("chunk was lost to another worker")
         parts.remove_parts(claim)
         return Outcome.NOTHING
+    failpoints.reach("run.committed")
     journal.drop(claim.chunk.pk)
+    failpoints.reach("run.journal_dropped")
     log.info("chunk done", completed=chunk_run.parts.count(OUTPUT), failed=chunk_run.parts.count(ERROR))
     return Outcome.DONE
 
 
-def _write_and_commit(claim: Claim, chunk_run: ChunkRun) -> bool:
-    sizes = chunk_run.parts.write(claim)
-    return leases.commit(
-        claim,
-        chunk_run.tally(),
-        halted=chunk_run.unsent_reason,
-        output_bytes=sizes[OUTPUT],
-        error_bytes=sizes[ERROR],
-    )
+def _until_it_works(chunk_run: ChunkRun, step: Callable[[], T]) -> T:
+    """The answers are paid for: while Postgres or the storage is away they are kept, here and in the journal.
+
+    Raises what `step` does when the lease is lost, or the worker's time to stop is up: then the journal has them.
+    """
+    for attempt in itertools.count():
+        try:
+            return step()
+        except (StorageError, OperationalError, InterfaceError) as error:
+            chunk_run.waits_for_storage = isinstance(error, StorageError)
+            journal.flush([chunk_run])
+            log.warning("chunk not committed yet", exc_info=attempt == 0)
+            if chunk_run.is_cut_off.wait(back_off(min(attempt, LAST_STEP), random.random)):
+                raise
+    raise AssertionError("unreachable")

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ from apps.batches.leases import Beat, Claim
 from apps.batches.models import Tally
 from apps.batches.pipeline import parts
 from apps.batches.pipeline.parts import ERROR, KINDS, OUTPUT, InputLine, Parts
+from apps.batches.states import WaitingReason
 from apps.inference.client import Client
 from apps.inference.halt import Halt
 from apps.inference.loop import shared_loop
@@ -46,9 +48,12 @@ class ChunkRun:
         self.usages: list[Usage] = []
         self.unflushed: deque[Entry] = deque()
         self.unsent_reason = ""
-        self._renewed_at = time.monotonic()
+        self.waits_for_storage = False
+        self.is_cut_off = threading.Event()
+        self._valid_until = time.monotonic() + settings.LEASE_SECONDS
         self._claim = claim
         self._lines = lines
+        self._waiting: deque[tuple[int, InputLine]] = deque()
         self._batch = claim.chunk.batch
         self._halt = Halt()
         self._tasks: set[asyncio.Task[Result]] = set()
@@ -74,13 +79,23 @@ class ChunkRun:
         return self.parts.count(OUTPUT) + self.parts.count(ERROR) == self._claim.chunk.lines
 
     def beat(self) -> Beat:
-        return Beat(self._claim.chunk.pk, self._claim.epoch, self.parts.count(OUTPUT), self.parts.count(ERROR))
+        counts = self.parts.count(OUTPUT), self.parts.count(ERROR)
+        return Beat(self._claim.chunk.pk, self._claim.epoch, *counts, self._waiting_reason())
 
-    def renewed(self) -> None:
-        self._renewed_at = time.monotonic()
+    def renewed(self, at: float) -> None:
+        self._valid_until = at + settings.LEASE_SECONDS
+        shared_loop().call_soon(self._halt.prolong, self._valid_until)
 
     def holds_its_lease(self) -> bool:
-        return time.monotonic() - self._renewed_at < settings.LEASE_SECONDS
+        return time.monotonic() < self._valid_until
+
+    def _waiting_reason(self) -> str:
+        """A WaitingReason, or an empty text while lines are in flight or nothing is left to send."""
+        if self.is_whole:
+            return WaitingReason.STORAGE_AWAY.value if self.waits_for_storage else ""
+        if standing := inference_client().standing:
+            return WaitingReason(standing.value).value
+        return WaitingReason.QUEUED.value if self._waiting and not self._tasks else ""
 
     def restore(self, entries: Iterable[Entry]) -> None:
         """Takes over lines that an earlier claim has finished; they are not sent again."""
@@ -104,8 +119,9 @@ class ChunkRun:
         Tasks exist for lines that were sent, not for those that wait for a slot. Raises RuntimeError if a line has no
         result in the end, unless the run was abandoned.
         """
-        client, waiting = inference_client(), deque(self._lines)
-        while waiting and await client.slots.acquire(self._halt):
+        client = inference_client()
+        waiting = self._waiting = deque(self._lines)
+        while waiting and await client.acquire(self._halt):
             number, line = waiting.popleft()
             task = client.start(self._request(number, line), self._halt)
             self._tasks.add(task)
@@ -128,6 +144,7 @@ class ChunkRun:
             asyncio.get_running_loop().call_later(settings.DRAIN_SECONDS, self._cut_off)
 
     def _cut_off(self) -> None:
+        self.is_cut_off.set()
         for task in self._tasks:
             task.cancel()
 

@@ -12,6 +12,7 @@ from apps.batches.pipeline.plan import plan
 from apps.batches.pipeline.validate import InvalidInput, Limits, Problem, Validation
 from apps.files import storage
 from apps.files.models import File, Purpose
+from apps.observability import failpoints
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +29,7 @@ def submit(request: BatchRequest) -> Batch:
         _read(input_file, validation)
     except InvalidInput as invalid:
         raise _rejected(request, input_file, invalid.problems) from None
+    failpoints.reach("create.validated")
     chunks = plan(validation.index, chunk_bytes=settings.CHUNK_BYTES)
     return lifecycle.create(request, input_file, chunks=chunks, total=len(validation.index), model=validation.model)
 

@@ -1,0 +1,133 @@
+"""`kill -9` between every two steps of an upload, a create, a chunk and an assembly."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from openai import APIConnectionError, OpenAI
+from openai.types import Batch
+
+from apps.observability.failpoints import POINTS
+from tests.acceptance.drill import Drill, Ended
+from tests.conftest import jsonl
+from tests.fakes.upstream import FakeUpstream
+from tests.integration.conftest import ask
+from tests.stack import LEASE_SECONDS, Stack, submit, wait_until
+
+LINES = 120
+NAMES = [f"line {number}" for number in range(LINES)]
+CONTENT = jsonl(ask("echo", name) for name in NAMES[:-1]) + jsonl([ask("status-400", NAMES[-1])])
+
+
+class Traps:
+    """A stack whose processes die where a test says."""
+
+    def __init__(self, stack: Stack, folder: Path) -> None:
+        self.stack = stack
+        self._folder = folder
+
+    def set(self, point: str) -> None:
+        (self._folder / point).touch()
+
+    def is_sprung(self, point: str) -> bool:
+        return not (self._folder / point).exists()
+
+
+@pytest.fixture(scope="module")
+def traps(witness: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traps]:
+    folder = tmp_path_factory.mktemp("failpoints")
+    environ = {
+        "INFERENCE_BASE_URL": witness.base_url,
+        "LEASE_SECONDS": str(LEASE_SECONDS),
+        "DEBUG": "true",
+        "FAILPOINTS_DIR": str(folder),
+    }
+    stack = Stack(tmp_path_factory.mktemp("stack"), environ)
+    yield Traps(stack, folder)
+    stack.stop()
+
+
+@pytest.fixture
+def sdk(traps: Traps) -> OpenAI:
+    return traps.stack.sdk()
+
+
+def drill_of(traps: Traps, witness: FakeUpstream, ended: list[Ended], batch: Batch) -> Drill:
+    drill = Drill(traps.stack, witness, ended)
+    drill.adopt(batch, NAMES)
+    return drill
+
+
+def ids_of(stack: Stack) -> set[str]:
+    return set(stack.all_of_postgres("SELECT id FROM batches_batch"))
+
+
+def points(*stages: str) -> list[str]:
+    chosen = [point for point in POINTS if point.partition(".")[0] in stages]
+    assert chosen
+    return chosen
+
+
+def test_every_point_belongs_to_a_drill() -> None:
+    assert points("upload", "create", "start", "run", "assemble") == list(POINTS)
+
+
+@pytest.mark.parametrize("point", points("upload", "create"))
+def test_a_web_process_that_dies_leaves_a_whole_batch_or_none(
+    traps: Traps, witness: FakeUpstream, ended: list[Ended], sdk: OpenAI, point: str
+) -> None:
+    before = ids_of(traps.stack)
+    traps.set(point)
+    with pytest.raises(APIConnectionError):
+        submit(sdk, CONTENT)
+    assert traps.is_sprung(point)
+    unanswered = ids_of(traps.stack) - before
+
+    repeated = wait_until(lambda: _submitted(sdk), "the web process is back")
+
+    assert len(unanswered) == (1 if point == "create.committed" else 0)
+    for batch_id in (*unanswered, repeated.id):
+        drill_of(traps, witness, ended, sdk.batches.retrieve(batch_id)).check()
+    held = traps.stack.ask_postgres("SELECT count(*) FROM files_file WHERE readers > 0")
+    assert held == 0, "no input is held by a batch that does not exist"
+
+
+def _submitted(sdk: OpenAI) -> Batch | None:
+    try:
+        return submit(sdk, CONTENT)
+    except APIConnectionError:
+        return None
+
+
+@pytest.mark.parametrize("point", points("start", "run", "assemble"))
+def test_a_worker_that_dies_at_any_step_loses_nothing(
+    traps: Traps, witness: FakeUpstream, ended: list[Ended], sdk: OpenAI, point: str
+) -> None:
+    traps.set(point)
+    batch = submit(sdk, CONTENT)
+    wait_until(lambda: traps.is_sprung(point), f"{point} is reached")
+
+    wait_until(lambda: swept(traps.stack, batch), "it has ended", 30)
+    if point in AFTER_THE_END:
+        purge(traps.stack, batch)
+
+    # What was answered after the last flush of the journal is lost with a worker that dies before it commits.
+    allowed = LINES if point in {"run.answered", "run.parts_written"} else 0
+    drill_of(traps, witness, ended, batch).check(allowed_again=allowed)
+
+
+AFTER_THE_END = {"assemble.committed", "assemble.parts_removed"}
+"""What was not cleared away by then is the purge's, an hour after the batch has ended."""
+
+
+def swept(stack: Stack, batch: Batch) -> bool:
+    """The batch has ended; the sweep that beat sends every ten seconds comes a little sooner."""
+    stack.send("batches.resume")
+    status = stack.ask_postgres("SELECT status FROM batches_batch WHERE id = %s", batch.id)
+    return bool(status == "completed")
+
+
+def purge(stack: Stack, batch: Batch) -> None:
+    """As if it had ended two hours ago."""
+    stack.execute("UPDATE batches_batch SET completed_at = completed_at - interval '2 hours' WHERE id = %s", batch.id)
+    stack.send("batches.purge")
