@@ -1,7 +1,10 @@
 """Keeps the leases of what this process runs, and tells the runs when to stop: one UPDATE every two seconds."""
 
+import itertools
+import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -13,15 +16,21 @@ from apps.batches import leases, workers
 from apps.batches.leases import Beat, Renewal
 from apps.batches.models import Worker
 from apps.batches.states import BatchStatus
+from apps.inference.turns import Turn
 from apps.observability.outage import Outage
 
 # Why a run ends early. The first three are the error codes of the lines that were never sent (wire.md §8).
 CANCELLED = "batch_cancelled"
 EXPIRED = "batch_expired"
 KEY_REVOKED = "authentication_error"
-# These two end a run without a result: somebody else runs the chunk, or will.
+# These end a run without a result: somebody else runs the chunk, or will.
 LEASE_LOST = "lease_lost"
 STOPPING = "worker_stopping"
+YIELDED = "yielded"
+
+
+LOOKS_PER_BEAT = 4
+"""So often between two heartbeats a full process looks whether somebody waits for a place."""
 
 
 class Running(Protocol):
@@ -35,6 +44,11 @@ class Running(Protocol):
 
     def halt(self, reason: str) -> None: ...
 
+    @property
+    def turn(self) -> Turn:
+        """In whose name it sends."""
+        ...
+
 
 class Heartbeat:
     """The runs and assemblies of one process, and the thread that speaks for them."""
@@ -43,15 +57,19 @@ class Heartbeat:
         self._runs: dict[int, Running] = {}
         self._assemblies: set[str] = set()
         self._worker: Worker | None = None
+        self._most_runs: float = math.inf
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._outage = Outage("heartbeats to Postgres")
 
-    def announce(self, worker: Worker) -> None:
-        """From now on each heartbeat says that this process is there, also while it has nothing to do."""
+    def announce(self, worker: Worker, most_runs: int) -> None:
+        """From now on each heartbeat says that this process is there, also while it has nothing to do.
+
+        `most_runs` is how many chunks it can have open: when it has, it makes way for projects that have none.
+        """
         with self._lock:
-            self._worker = worker
+            self._worker, self._most_runs = worker, most_runs
             self._ensure_thread()
 
     @contextmanager
@@ -98,6 +116,23 @@ class Heartbeat:
         if self._worker and not self._stopping:
             workers.seen(self._worker)
 
+    def make_way(self) -> None:
+        """Lets go of a chunk if this process is full while somebody has no chunk running anywhere.
+
+        The project with the most open chunks gives, and of these the last in turn: it has sent little or nothing, and
+        what it has is in the journal. A chunk of a slow upstream may run for many minutes; nobody should wait for that.
+        """
+        runs = self._current()
+        if len(runs) < self._most_runs:
+            return
+        open_chunks = Counter(run.turn.project for run in runs)
+        if not set(leases.starving_projects()) - set(open_chunks):
+            return
+        project, count = open_chunks.most_common(1)[0]
+        if count > 1:
+            last = max((run for run in runs if run.turn.project == project), key=lambda run: run.turn.order)
+            last.halt(YIELDED)
+
     def _pulse(self, runs: list[Running]) -> None:
         beats, asked_at = [run.beat() for run in runs], time.monotonic()
         renewals = {renewal.chunk_id: renewal for renewal in leases.renew(beats)}
@@ -118,11 +153,13 @@ class Heartbeat:
             self._thread.start()
 
     def _beat(self) -> None:
-        pause = threading.Event()
-        while not pause.wait(settings.HEARTBEAT_SECONDS):
+        pause, looks = threading.Event(), itertools.count(1)
+        while not pause.wait(settings.HEARTBEAT_SECONDS / LOOKS_PER_BEAT):
             try:
-                self.tick()
-                self._outage.worked()
+                self.make_way()
+                if next(looks) % LOOKS_PER_BEAT == 0:
+                    self.tick()
+                    self._outage.worked()
             except Exception:
                 # Postgres may be back in time for the next beat; if not, the runs pause when their leases are over.
                 self._outage.failed()

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import DateTimeField, ExpressionWrapper, F, Q
 from django.db.models.functions import Now
 
@@ -64,6 +64,59 @@ def claim(chunk_id: int) -> Claim | None:
         return None
     chunk = Chunk.objects.select_related("batch__input_file").filter(pk=chunk_id, owner=owner).first()
     return Claim(chunk, chunk.epoch) if chunk else None
+
+
+def claim_next() -> Claim | None:
+    """Takes a pending chunk of whoever has the fewest running, and there of the oldest batch; None if none is pending.
+
+    So messages are but permissions to run a chunk, and whose chunk it is gets decided when a worker is free for it.
+    """
+    # Others claim at the same moment: when they hold this batch's last pending chunks, it is the next one's turn.
+    return next(filter(None, map(_claim_first_pending, _open_batches())), None)
+
+
+def starving_projects() -> list[str]:
+    """Projects that have pending chunks and none running, anywhere."""
+    with connection.cursor() as cursor:
+        cursor.execute(STARVING)
+        return [str(project_id) for (project_id,) in cursor.fetchall()]
+
+
+def _open_batches() -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(OPEN_BATCHES)
+        return [batch_id for (batch_id,) in cursor.fetchall()]
+
+
+@transaction.atomic
+def _claim_first_pending(batch_id: str) -> Claim | None:
+    pending = Chunk.objects.filter(batch=batch_id, state=ChunkState.PENDING).order_by("index")
+    first = pending.select_for_update(skip_locked=True).values_list("pk", flat=True).first()
+    return None if first is None else claim(first)
+
+
+WITH_PENDING = """
+  FROM batches_batch AS batch
+ WHERE batch.status IN ('in_progress', 'cancelling')
+   AND EXISTS (SELECT FROM batches_chunk AS chunk WHERE chunk.batch_id = batch.id AND chunk.state = 'pending')
+"""
+RUNNING_BY_PROJECT = """
+SELECT batch.project_id, count(*) AS chunks
+  FROM batches_chunk AS chunk JOIN batches_batch AS batch ON batch.id = chunk.batch_id
+ WHERE chunk.state = 'running' AND chunk.lease_expires_at > statement_timestamp()
+ GROUP BY batch.project_id
+"""
+OPEN_BATCHES = f"""
+SELECT open.id
+  FROM (SELECT batch.id, batch.project_id, batch.created_at {WITH_PENDING}) AS open
+       LEFT JOIN ({RUNNING_BY_PROJECT}) AS running ON running.project_id = open.project_id
+ ORDER BY coalesce(running.chunks, 0), open.created_at, open.id
+ LIMIT 20
+"""
+STARVING = f"""
+SELECT DISTINCT batch.project_id {WITH_PENDING}
+   AND batch.project_id NOT IN (SELECT running.project_id FROM ({RUNNING_BY_PROJECT}) AS running)
+"""
 
 
 def renew(beats: Sequence[Beat]) -> list[Renewal]:

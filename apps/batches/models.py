@@ -136,6 +136,7 @@ class Chunk(TallyFields):
         )
         indexes = (
             models.Index(fields=["state", "lease_expires_at"], condition=~Q(state="done"), name="chunk_not_done"),
+            models.Index(fields=["batch", "index"], condition=Q(state="pending"), name="chunk_pending"),
         )
 
     def __str__(self) -> str:

@@ -18,9 +18,9 @@ from kombu.exceptions import OperationalError
 
 from apps.batches import sweeps
 from apps.batches.heartbeat import heartbeat
-from apps.batches.models import Chunk, Worker
+from apps.batches.models import Worker
 from apps.batches.pipeline import assemble, run
-from apps.batches.pipeline.run import Outcome
+from apps.batches.pipeline.run import Outcome, Ran
 from apps.batches.sweeps import PendingChunk
 from apps.observability import failpoints
 from apps.observability.pileup import once_a_round
@@ -49,15 +49,21 @@ def start(batch_id: str) -> None:
 
 @shared_task(name="batches.run_chunk")
 def run_chunk(project_id: str, chunk_id: int) -> None:
-    """Never raises and returns None: a failed header would fail the chord.
+    """Runs a chunk, not always the one that it was sent for: the project with the fewest running chunks is first.
 
-    Sweeps send chunks outside the chord, so whoever finishes the last one says so too; finalizing twice does no harm.
+    Never raises and returns None: a failed header would fail the chord. Sweeps send chunks outside the chord, so
+    whoever finishes the last one says so too; finalizing twice does no harm.
     """
-    outcome = run.run(chunk_id)
-    if outcome is Outcome.DONE:
-        _try(partial(_finalize_after, chunk_id))
-    elif outcome is Outcome.RELEASED:
-        _try(partial(_send_chunks, [PendingChunk(project_id, chunk_id)]))
+    _go_on(run.run_next())
+
+
+def _go_on(ran: Ran) -> None:
+    if ran.chunk is None:
+        return
+    if ran.outcome is Outcome.DONE:
+        _try(partial(_finalize_after, ran.chunk.batch_id))
+    elif ran.outcome is Outcome.RELEASED:
+        _try(partial(_send_chunks, [PendingChunk(str(ran.chunk.batch.project_id), ran.chunk.pk)]))
 
 
 @shared_task(name="batches.finalize", ignore_result=True)
@@ -68,8 +74,8 @@ def finalize(batch_id: str) -> None:
 @shared_task(name="batches.write_off", ignore_result=True)
 def write_off(batch_id: str) -> None:
     """Ends the pending chunks of a cancelled or overdue batch without waiting for their turn in the queue."""
-    for project_id, chunk_id in sweeps.chunks_of(batch_id):
-        run_chunk(project_id, chunk_id)
+    for _, chunk_id in sweeps.chunks_of(batch_id):
+        _go_on(run.run(chunk_id))
 
 
 @shared_task(name="batches.resume", ignore_result=True)
@@ -98,7 +104,7 @@ def purge() -> None:
 def say_that_we_are_here(sender: Any, **_: object) -> None:
     """A worker that takes chunks shows itself from now on, so that people can tell none from an idle one."""
     if any(queue.startswith("chunks.") for queue in current_app.amqp.queues.consume_from):
-        heartbeat.announce(Worker(name=sender.hostname))
+        heartbeat.announce(Worker(name=sender.hostname), most_runs=sender.controller.concurrency)
 
 
 @worker_shutting_down.connect
@@ -135,8 +141,7 @@ def _stop_listening(sent: AsyncResult[None]) -> None:
         backend._pending_results.concrete.pop(header.id, None)
 
 
-def _finalize_after(chunk_id: int) -> None:
-    batch_id = Chunk.objects.values_list("batch_id", flat=True).get(pk=chunk_id)
+def _finalize_after(batch_id: str) -> None:
     if assemble.is_ready(batch_id):
         finalize.delay(batch_id)
 

@@ -5,11 +5,11 @@ import random
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from itertools import count
+from typing import Protocol
 
 from apps.inference.errors import TransportError
 from apps.inference.presence import Presence
 from apps.inference.retry import Jitter, back_off
-from apps.inference.slots import Slots
 
 FAILURES = 5
 PROBE_CAP_SECONDS = 5.0  # between probes, so that the return of an upstream is noticed soon
@@ -19,6 +19,14 @@ Probe = Callable[[], Awaitable[None]]
 
 Sleep = Callable[[float], Awaitable[object]]
 """`asyncio.sleep` outside tests."""
+
+
+class Pausable(Protocol):
+    """What hands out slots."""
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
 
 
 class Breaker:
@@ -33,7 +41,7 @@ class Breaker:
 
     def __init__(
         self,
-        slots: Slots,
+        slots: Pausable,
         probe: Probe,
         presence: Presence,
         *,
@@ -67,6 +75,11 @@ class Breaker:
         if self._probing is not None:
             self._probing.cancel()
             self._close()
+
+    def end(self) -> None:
+        """Ends the probing, if there is any: nobody will send here any more."""
+        if self._probing is not None:
+            self._probing.cancel()
 
     def _open(self) -> None:
         self._slots.pause()

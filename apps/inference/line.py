@@ -5,17 +5,20 @@ from dataclasses import dataclass
 from apps.inference.answers import Busy, Retry
 from apps.inference.faults import MESSAGE_LIMIT
 from apps.inference.halt import Halt
+from apps.inference.pool import Slot
 from apps.inference.results import Failed, LineRequest, Unsent
 from apps.inference.retry import Jitter, back_off, busy_wait
+from apps.inference.turns import ANYBODY, Turn
 
 
 @dataclass(slots=True)
 class Line:
-    """A line under way. `attempts` counts setbacks that count against it, `waits` how often the upstream was busy."""
+    """A line under way, holding `slot` while it is sent. `attempts` counts setbacks that count against it, `waits` how often the upstream was busy."""
 
     request: LineRequest
     halt: Halt
-    holds_slot: bool
+    turn: Turn = ANYBODY
+    slot: Slot | None = None
     attempts: int = 0
     waits: int = 0
     only_timeouts: bool = True

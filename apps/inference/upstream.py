@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import cached_property
 
 
@@ -16,10 +17,21 @@ class Upstream:
     connect_timeout: float = 10.0
     read_timeout: float = 600.0
     max_attempts: int = 4
+    models: tuple[str, ...] = ("*",)
+    enabled: bool = True
 
     def url(self, path: str) -> str:
         """The full URL of `path` (`/v1/chat/completions`), whether `base_url` ends in `/v1`, `/`, both or neither."""
         return self._root + path
+
+    def serves(self, model: str | None) -> bool:
+        """One of its patterns matches the model; a line that names none goes where anything goes."""
+        return any(fnmatchcase(model or "", pattern) for pattern in self.models)
+
+    @property
+    def connection(self) -> tuple[object, ...]:
+        """What connections are made of: when it changes, new ones are needed."""
+        return self.name, self.base_url, self.api_key, self.connect_timeout, self.read_timeout
 
     @cached_property
     def _root(self) -> str:

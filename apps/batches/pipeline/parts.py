@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 import orjson
@@ -22,12 +23,25 @@ class InputLine(msgspec.Struct):
     body: msgspec.Raw
 
 
+class Modelled(msgspec.Struct):
+    """The one member of a body that decides where it is sent."""
+
+    model: Any = None
+
+
 _decoder = msgspec.json.Decoder(InputLine)
+_model_decoder = msgspec.json.Decoder(Modelled)
 
 
 def parse_lines(data: bytes, first_line: int) -> list[tuple[int, InputLine]]:
     """(line number, line) of a chunk's bytes; they were validated when the batch was created."""
     return [(number, _decoder.decode(text)) for number, text in split_lines(data, first_line)]
+
+
+def model_of(body: msgspec.Raw) -> str | None:
+    """The model that a line's body names, for batches whose lines differ; None if it names none."""
+    model = _model_decoder.decode(body).model
+    return model if isinstance(model, str) else None
 
 
 def output_line(line_id: str, custom_id: msgspec.Raw, answer: Completed) -> bytes:

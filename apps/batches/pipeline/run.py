@@ -4,7 +4,8 @@ import itertools
 import random
 from collections.abc import Callable
 from enum import Enum
-from typing import TypeVar
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import structlog
 from django.db import Error, InterfaceError, OperationalError
@@ -12,6 +13,7 @@ from django.db import Error, InterfaceError, OperationalError
 from apps.api.errors import StorageError
 from apps.batches import heartbeat, journal, leases
 from apps.batches.leases import Claim
+from apps.batches.models import Chunk
 from apps.batches.pipeline import parts
 from apps.batches.pipeline.parts import ERROR, OUTPUT
 from apps.batches.pipeline.send import ChunkRun
@@ -38,14 +40,34 @@ class Outcome(Enum):
     """Somebody else's, or failed; sweeps know what is to be done."""
 
 
+class Ran(NamedTuple):
+    """What came of a claim, and whose it was; no chunk if nothing could be claimed."""
+
+    outcome: Outcome
+    chunk: Chunk | None = None
+
+
+def run_next() -> Ran:
+    """Brings the chunk whose turn it is to `done`. Never raises, as `run`."""
+    return _run(leases.claim_next)
+
+
 def run(chunk_id: int) -> Outcome:
     """Brings the chunk to `done` if it can be claimed.
 
     Never raises: whatever goes wrong, the chunk goes back to pending (or its lease runs out) and is sent again.
     """
-    claim = _claim(chunk_id)
+    return _run(partial(leases.claim, chunk_id)).outcome
+
+
+def _run(claim_one: Callable[[], Claim | None]) -> Ran:
+    claim = _claim(claim_one)
     if claim is None:
-        return Outcome.NOTHING
+        return Ran(Outcome.NOTHING)
+    return Ran(_run_safely(claim), claim.chunk)
+
+
+def _run_safely(claim: Claim) -> Outcome:
     names = {"batch_id": claim.chunk.batch_id, "chunk": claim.chunk.index, "epoch": claim.epoch}
     with structlog.contextvars.bound_contextvars(**names):
         try:
@@ -56,9 +78,9 @@ def run(chunk_id: int) -> Outcome:
             return Outcome.NOTHING
 
 
-def _claim(chunk_id: int) -> Claim | None:
+def _claim(claim_one: Callable[[], Claim | None]) -> Claim | None:
     try:
-        return leases.claim(chunk_id)
+        return claim_one()
     except Error:
         log.warning("chunk not claimed; the resume sweep will send it again", exc_info=True)
         return None

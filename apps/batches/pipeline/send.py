@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
-from functools import cache, partial
+from functools import partial
 
 from django.conf import settings
 
@@ -16,15 +16,16 @@ from apps.batches.journal import Entry
 from apps.batches.leases import Beat, Claim
 from apps.batches.models import Tally
 from apps.batches.pipeline import parts
-from apps.batches.pipeline.parts import ERROR, KINDS, OUTPUT, InputLine, Parts
+from apps.batches.pipeline.parts import ERROR, KINDS, OUTPUT, InputLine, Parts, model_of
 from apps.batches.states import WaitingReason
-from apps.inference.client import Client
+from apps.inference.client import no_upstream
 from apps.inference.halt import Halt
 from apps.inference.loop import shared_loop
+from apps.inference.pool import NoUpstream
 from apps.inference.results import Completed, Failed, LineRequest, Result, Unsent
-from apps.inference.transport import AiohttpTransport
-from apps.inference.upstream import Upstream
+from apps.inference.turns import Turn
 from apps.inference.usage import NO_USAGE, Usage
+from apps.upstreams import live
 
 # A line may nest a thousand levels (wire.md §6), and msgspec counts each against Python's limit.
 sys.setrecursionlimit(max(sys.getrecursionlimit(), 4_000))
@@ -55,7 +56,9 @@ class ChunkRun:
         self._lines = lines
         self._waiting: deque[tuple[int, InputLine]] = deque()
         self._batch = claim.chunk.batch
+        self._turn = Turn(str(self._batch.project_id), (self._batch.created_at, self._batch.pk, claim.chunk.index))
         self._halt = Halt()
+        self._model = self._batch.model
         self._tasks: set[asyncio.Task[Result]] = set()
         self._crashes: list[BaseException] = []
 
@@ -67,6 +70,11 @@ class ChunkRun:
     @property
     def chunk_id(self) -> int:
         return self._claim.chunk.pk
+
+    @property
+    def turn(self) -> Turn:
+        """In whose name it sends: of a project's runs, the oldest batch's first chunk comes first."""
+        return self._turn
 
     @property
     def is_abandoned(self) -> bool:
@@ -93,7 +101,7 @@ class ChunkRun:
         """A WaitingReason, or an empty text while lines are in flight or nothing is left to send."""
         if self.is_whole:
             return WaitingReason.STORAGE_AWAY.value if self.waits_for_storage else ""
-        if standing := inference_client().standing:
+        if standing := live.client().pool.standing(self._model):
             return WaitingReason(standing.value).value
         return WaitingReason.QUEUED.value if self._waiting and not self._tasks else ""
 
@@ -119,11 +127,20 @@ class ChunkRun:
         Tasks exist for lines that were sent, not for those that wait for a slot. Raises RuntimeError if a line has no
         result in the end, unless the run was abandoned.
         """
-        client = inference_client()
-        waiting = self._waiting = deque(self._lines)
-        while waiting and await client.acquire(self._halt):
-            number, line = waiting.popleft()
-            task = client.start(self._request(number, line), self._halt)
+        client, waiting = live.client(), deque(self._lines)
+        self._waiting = waiting
+        while waiting:
+            number, line = waiting[0]
+            self._model = self._batch.model or model_of(line.body)
+            try:
+                slot = await client.pool.acquire(self._halt, self._model, self._turn, len(waiting))
+            except NoUpstream as error:
+                self._keep(*waiting.popleft(), no_upstream(error))
+                continue
+            if slot is None:
+                break
+            waiting.popleft()
+            task = client.start(self._request(number, line), self._halt, slot, turn=self._turn)
             self._tasks.add(task)
             task.add_done_callback(partial(self._finish, number, line))
         if not self.is_abandoned:
@@ -149,7 +166,7 @@ class ChunkRun:
             task.cancel()
 
     def _request(self, number: int, line: InputLine) -> LineRequest:
-        return LineRequest(line_id(self._batch.pk, number), self._batch.endpoint, bytes(line.body))
+        return LineRequest(line_id(self._batch.pk, number), self._batch.endpoint, bytes(line.body), self._model)
 
     def _finish(self, number: int, line: InputLine, task: asyncio.Task[Result]) -> None:
         self._tasks.discard(task)
@@ -194,18 +211,3 @@ def unsent_error(reason: str, unsent: Unsent) -> Failed:
         return unsent.last
     waited = f" (it waited: {unsent.cause})" if unsent.cause else ""
     return Failed(reason, UNSENT[reason] + waited)
-
-
-@cache
-def inference_client() -> Client:
-    """The client of this process; its session and slots live as long as the process. For the event loop's thread."""
-    upstream = Upstream(
-        name="default",
-        base_url=settings.INFERENCE_BASE_URL,
-        api_key=settings.INFERENCE_API_KEY or None,
-        max_in_flight=settings.INFERENCE_MAX_IN_FLIGHT,
-        connect_timeout=settings.INFERENCE_CONNECT_TIMEOUT,
-        read_timeout=settings.INFERENCE_READ_TIMEOUT,
-        max_attempts=settings.INFERENCE_MAX_ATTEMPTS,
-    )
-    return Client(upstream, AiohttpTransport(upstream.connect_timeout, upstream.read_timeout))

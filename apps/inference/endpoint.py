@@ -1,0 +1,162 @@
+"""One upstream as seen from one event loop: how many requests may be in flight, and how it answers them."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from apps.inference.answers import Busy, Retry, Verdict, classify
+from apps.inference.breaker import Breaker, Sleep
+from apps.inference.errors import NoAnswer, TransportError, UpstreamAway
+from apps.inference.limiter import AdaptiveLimit
+from apps.inference.presence import Presence
+from apps.inference.results import LineRequest
+from apps.inference.retry import Jitter
+from apps.inference.standing import Congestion, Standing
+from apps.inference.transport import Transport
+from apps.inference.upstream import Upstream
+
+PROBE_PATH = "/v1/models"
+
+Clock = Callable[[], float]
+"""Seconds; `time.monotonic` outside tests."""
+
+
+class Endpoint:
+    """An upstream, its connections, and what it can take just now. Everything here belongs to the loop's thread.
+
+    `on_room` is called whenever more may be sent than before: the breaker closed, or a larger share came.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        transport: Transport,
+        *,
+        on_room: Callable[["Endpoint"], object] = lambda _: None,
+        jitter: Jitter = random.random,
+        sleep: Sleep = asyncio.sleep,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self.upstream = upstream
+        self.in_flight = 0
+        self.held: Counter[str] = Counter()
+        self._transport = transport
+        self._on_room = on_room
+        self._clock = clock
+        self._limit = AdaptiveLimit(upstream.max_in_flight)
+        self._paused = not upstream.enabled
+        self._retired = False
+        self._headers = _constant_headers(upstream)
+        self._congestion = Congestion(clock=clock)
+        probe = partial(transport.probe, upstream.url(PROBE_PATH), self._headers)
+        presence = Presence(upstream.name, upstream.base_url, clock=clock)
+        self._breaker = Breaker(self, probe, presence, jitter=jitter, sleep=sleep)
+
+    @property
+    def name(self) -> str:
+        return self.upstream.name
+
+    @property
+    def limit(self) -> int:
+        """Requests that may be in flight from this process: its share of the fleet's, or less if the upstream balks."""
+        return self._limit.limit
+
+    @property
+    def has_room(self) -> bool:
+        return self.in_flight < self._limit.limit and not self._paused
+
+    @property
+    def standing(self) -> Standing | None:
+        """Why nothing moves here just now; None if nothing is in the way. From any thread."""
+        if self._breaker.is_open or not self.upstream.enabled:
+            return Standing.UPSTREAM_PAUSED
+        return Standing.UPSTREAM_BUSY if self._congestion.lasts else None
+
+    def take(self, project: str) -> None:
+        """One request more in flight."""
+        self.in_flight += 1
+        self.held[project] += 1
+
+    def give_back(self, project: str) -> None:
+        """One request less. The last one of an upstream that was removed closes its connections."""
+        if self.held[project] < 1:
+            raise RuntimeError("a slot was given back that nobody held")
+        self.in_flight -= 1
+        self.held[project] -= 1
+        if not self.held[project]:
+            del self.held[project]
+        if self._retired and not self.in_flight:
+            self._close()
+
+    def set_share(self, share: int) -> None:
+        """What this process may use of the upstream's `max_in_flight`, from now on."""
+        grows = share > self._limit.ceiling
+        self._limit.ceiling = share
+        if grows:
+            self._on_room(self)
+
+    def pause(self) -> None:
+        """Nothing more is sent here. What is in flight may finish."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """The end of a pause, unless an operator has paused the upstream too."""
+        self._paused = self._retired or not self.upstream.enabled
+        if not self._paused:
+            self._on_room(self)
+
+    def retire(self) -> None:
+        """The upstream was removed or changed: nothing more is sent, and the last answer closes the connections."""
+        self._retired = self._paused = True
+        if not self.in_flight:
+            self._close()
+
+    async def ask(self, request: LineRequest) -> Verdict:
+        """Sends one request; the caller has taken a slot."""
+        headers = {**self._headers, "x-request-id": request.id}
+        sent_at = self._clock()
+        try:
+            answer = await self._transport.send(self.upstream.url(request.path), headers, request.body)
+        except TransportError as error:
+            return self._unanswered(error, sent_at)
+        self._breaker.answers()
+        verdict = classify(answer)
+        if isinstance(verdict, Busy):
+            self._congestion.busy()
+            self._limit.on_congestion(self._clock(), sent_at)
+        else:
+            self._congestion.over()
+            self._limit.on_answer(self._clock(), sent_at, self.in_flight)
+        return verdict
+
+    def _unanswered(self, error: TransportError, sent_at: float) -> Verdict:
+        self._congestion.over()
+        if isinstance(error, UpstreamAway):
+            self._breaker.away(str(error))
+            return Busy(str(error))
+        if isinstance(error, NoAnswer):
+            self._limit.on_congestion(self._clock(), sent_at)
+            return Retry(str(error), code="timeout")
+        return Retry(str(error))
+
+    def adopt(self, upstream: Upstream) -> bool:
+        """Goes on under changed settings; False if they need new connections, and so a new endpoint."""
+        if upstream.connection != self.upstream.connection:
+            return False
+        self.upstream = upstream
+        self._paused = self._breaker.is_open or not upstream.enabled
+        return True
+
+    def _close(self) -> None:
+        self._breaker.end()
+        self._closing = asyncio.ensure_future(self._transport.close())  # kept: the loop holds tasks but weakly
+
+
+def _constant_headers(upstream: Upstream) -> Mapping[str, str]:
+    headers = {"content-type": "application/json", "accept": "application/json"}
+    if upstream.api_key:
+        headers["authorization"] = f"Bearer {upstream.api_key.strip()}"  # a secret read from a file ends in a newline
+    return headers

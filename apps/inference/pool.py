@@ -1,0 +1,146 @@
+"""All upstreams of a process: who serves a model, who has room, and whose turn it is (architecture.md §4)."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import NamedTuple
+
+from apps.inference.endpoint import Endpoint
+from apps.inference.halt import Halt
+from apps.inference.standing import Standing
+from apps.inference.turns import ANYBODY, Route, Turn, Turns, Waiter
+from apps.inference.upstream import Upstream
+
+MOST_ROUTES = 1_000
+
+MakeEndpoint = Callable[[Upstream, Callable[[Endpoint], object]], Endpoint]
+"""Makes the endpoint of an upstream, with what it shall call when it has room."""
+
+
+class NoUpstream(Exception):
+    """No upstream serves the model: the line's fault, or an operator's. `str()` is fit for the line's error message."""
+
+    def __init__(self, model: str | None) -> None:
+        super().__init__(
+            f"No upstream serves the model {model!r}" if model else "No upstream serves a line without model"
+        )
+
+
+class Slot(NamedTuple):
+    """The right to send one request to `endpoint`; whoever holds it owes one `Pool.release`."""
+
+    endpoint: Endpoint
+    project: str
+
+
+class Pool:
+    """Hands out slots at upstreams, fairly between projects. Everything here belongs to the event loop's thread.
+
+    A free slot never stands beside somebody who could use it: whenever one becomes free, or an upstream gets room, it
+    goes to whose turn it is. So who finds nobody waiting takes a slot at once, at the cost of a comparison or two.
+    """
+
+    def __init__(self, make_endpoint: MakeEndpoint) -> None:
+        self._make_endpoint = make_endpoint
+        self._endpoints: dict[str, Endpoint] = {}
+        self._turns = Turns()
+        self._route = lru_cache(MOST_ROUTES)(self._find_route)
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        return list(self._endpoints.values())
+
+    def configure(self, upstreams: Iterable[Upstream]) -> None:
+        """These are the upstreams from now on. Lines in flight finish where they are; those that wait find new ones."""
+        before, self._endpoints = self._endpoints, {}
+        for upstream in upstreams:
+            old = before.get(upstream.name)
+            if old is not None and old.adopt(upstream):
+                self._endpoints[upstream.name] = before.pop(upstream.name)
+            else:
+                self._endpoints[upstream.name] = self._make_endpoint(upstream, self.serve)
+        self._route.cache_clear()
+        for endpoint in before.values():
+            endpoint.retire()
+        for waiter in list(self._turns.drain()):
+            self._queue_again(waiter)
+        for endpoint in self.endpoints:
+            self.serve(endpoint)
+
+    def route(self, model: str | None) -> Route:
+        """The upstreams that serve the model. Raises NoUpstream."""
+        if found := self._route(model):
+            return found
+        raise NoUpstream(model)
+
+    def standing(self, model: str | None) -> Standing | None:
+        """Why no line for this model goes out just now, or None if nothing is in the way. From any thread."""
+        endpoints = [self._endpoints.get(name) for name in self._route(model)]
+        standings = [endpoint.standing for endpoint in endpoints if endpoint is not None]
+        if not standings or None in standings:
+            return None
+        return Standing.UPSTREAM_BUSY if Standing.UPSTREAM_BUSY in standings else Standing.UPSTREAM_PAUSED
+
+    def backlog(self, endpoint: Endpoint) -> int:
+        """Lines that wait and that this endpoint may serve."""
+        return self._turns.backlog(endpoint.name)
+
+    async def acquire(
+        self, halt: Halt, model: str | None = None, turn: Turn = ANYBODY, backlog: int = 1
+    ) -> Slot | None:
+        """The one door to the upstreams, which every line passes before it is sent, at first and after each back-off.
+
+        Waits while the run is stale, while no upstream that serves the model has room, and for its turn. None: halted,
+        nothing is held. `backlog` counts the lines of the run that wait for the same. Raises NoUpstream.
+        """
+        while halt.is_clear or await halt.may_send():
+            slot = self._take(self.route(model), turn.project)
+            if slot is None:
+                slot = await self._queue_up(halt, model, turn, backlog)
+            if slot is None or halt.is_clear:
+                return slot
+            # It waited for the slot, perhaps in a frozen process: a run that can use the slot shall have it.
+            self.release(slot)
+        return None
+
+    def release(self, slot: Slot) -> None:
+        """Gives a slot back, and on to whose turn it is."""
+        slot.endpoint.give_back(slot.project)
+        self.serve(slot.endpoint)
+
+    def serve(self, endpoint: Endpoint) -> None:
+        """Hands out what room the endpoint has."""
+        while endpoint.has_room and (waiter := self._turns.pop(endpoint.name, endpoint.held)):
+            endpoint.take(waiter.project)
+            waiter.slot.set_result(Slot(endpoint, waiter.project))
+
+    def _take(self, route: Route, project: str) -> Slot | None:
+        """A slot where the fewest requests are in flight, if there is one free."""
+        free = [endpoint for name in route if (endpoint := self._endpoints[name]).has_room]
+        if not free:
+            return None
+        endpoint = free[0] if len(free) == 1 else min(free, key=lambda each: each.in_flight)
+        endpoint.take(project)
+        return Slot(endpoint, project)
+
+    async def _queue_up(self, halt: Halt, model: str | None, turn: Turn, backlog: int) -> Slot | None:
+        waiter = self._turns.add(self.route(model), model, turn, backlog)
+        halt.watch(waiter.slot)
+        try:
+            return (await waiter.slot) or None  # the halt resolves it to False
+        except asyncio.CancelledError:
+            # The slot may have been handed over in the same loop turn in which the waiter was cancelled.
+            if waiter.slot.done() and not waiter.slot.cancelled() and (slot := waiter.slot.result()):
+                self.release(slot)
+            raise
+        finally:
+            halt.unwatch(waiter.slot)
+
+    def _queue_again(self, waiter: Waiter) -> None:
+        try:
+            self._turns.put_back(self.route(waiter.model), waiter)
+        except NoUpstream as error:
+            waiter.slot.set_exception(error)
+
+    def _find_route(self, model: str | None) -> Route:
+        return tuple(endpoint.name for endpoint in self.endpoints if endpoint.upstream.serves(model))
