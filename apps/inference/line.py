@@ -13,7 +13,10 @@ from apps.inference.turns import ANYBODY, Turn
 
 @dataclass(slots=True)
 class Line:
-    """A line under way, holding `slot` while it is sent. `attempts` counts setbacks that count against it, `waits` how often the upstream was busy."""
+    """A line under way, which holds `slot` while it is sent.
+
+    `attempts` counts setbacks that count against it, `waits` how often the upstream was busy.
+    """
 
     request: LineRequest
     halt: Halt

@@ -1,15 +1,19 @@
 """What the client's tests share: a client of the fake upstream, pauses that take no time, a line to send."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import orjson
 
 from apps.inference.breaker import Sleep
 from apps.inference.client import Client, LineRequest
+from apps.inference.endpoint import Clock, Endpoint
 from apps.inference.halt import Halt
-from apps.inference.transport import AiohttpTransport
+from apps.inference.pool import Pool, Slot
+from apps.inference.transport import AiohttpTransport, Answer, Transport
+from apps.inference.turns import ANYBODY
 from apps.inference.upstream import Upstream
 from tests.fakes.upstream import FakeUpstream
 
@@ -45,12 +49,47 @@ async def client_of(
     upstream = Upstream("fake", fake.base_url, api_key=api_key, max_in_flight=max_in_flight, max_attempts=max_attempts)
     transport = AiohttpTransport(connect_timeout=5.0, read_timeout=read_timeout)
     pause = Halt.wait if pauses is None else pauses
-    client = Client(upstream, transport, jitter=lambda: 1.0, pause=pause, sleep=sleep)
+    pool = pool_of(upstream, transport, sleep=sleep)
     try:
-        yield client
-        assert client.slots.in_flight == 0
+        yield Client(pool, jitter=lambda: 1.0, pause=pause)
+        assert in_flight(pool) == 0
     finally:
         await transport.close()
+
+
+def pool_of(
+    upstream: Upstream, transport: Transport, *, sleep: Sleep = asyncio.sleep, clock: Clock = time.monotonic
+) -> Pool:
+    """A pool of one upstream, whose breaker's jitter always is the full back-off."""
+
+    def make(upstream: Upstream, on_room: Callable[[Endpoint], object]) -> Endpoint:
+        return Endpoint(upstream, transport, on_room=on_room, jitter=lambda: 1.0, sleep=sleep, clock=clock)
+
+    pool = Pool(make)
+    pool.configure([upstream])
+    return pool
+
+
+class Silent:
+    """A transport that answers nothing; for tests in which nothing is sent."""
+
+    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        raise NotImplementedError
+
+    async def probe(self, url: str, headers: Mapping[str, str]) -> None:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def in_flight(pool: Pool) -> int:
+    return sum(endpoint.in_flight for endpoint in pool.endpoints)
+
+
+def slot_of(pool: Pool) -> Slot:
+    """The slot, as anybody holds it, of a pool with one upstream."""
+    return Slot(pool.endpoints[0], ANYBODY.project)
 
 
 def line(model: str = "echo", number: int = 1) -> LineRequest:

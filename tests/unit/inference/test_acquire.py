@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from apps.inference.breaker import FAILURES
 from apps.inference.client import Client, Completed, Result, Unsent
 from apps.inference.halt import Halt
+from apps.inference.pool import Slot
 from tests.fakes.upstream import FakeUpstream
-from tests.unit.inference.clients import SkippedPauses, client_of, line
+from tests.unit.inference.clients import SkippedPauses, client_of, in_flight, line, slot_of
 
 
 @dataclass
@@ -31,26 +32,26 @@ def test_nobody_passes_while_the_run_is_stale(fake: FakeUpstream) -> None:
     async def story() -> None:
         halt = Halt(valid_until=10.0, clock=Clock(20.0))
         async with client_of(fake) as client:
-            waiting = asyncio.create_task(client.acquire(halt))
+            waiting = asyncio.create_task(client.pool.acquire(halt))
             await settled()
-            assert (waiting.done(), client.slots.in_flight) == (False, 0)
+            assert (waiting.done(), in_flight(client.pool)) == (False, 0)
             halt.prolong(30.0)
             assert await waiting
-            client.slots.release()
+            client.pool.release(slot_of(client.pool))
 
     asyncio.run(story())
 
 
 def test_a_stale_run_that_is_halted_is_turned_away(fake: FakeUpstream) -> None:
-    async def story() -> bool:
+    async def story() -> Slot | None:
         halt = Halt(valid_until=10.0, clock=Clock(20.0))
         async with client_of(fake) as client:
-            waiting = asyncio.create_task(client.acquire(halt))
+            waiting = asyncio.create_task(client.pool.acquire(halt))
             await settled()
             halt.set("cancelled")
             return await waiting
 
-    assert asyncio.run(story()) is False
+    assert asyncio.run(story()) is None
 
 
 def test_a_run_that_went_stale_in_the_queue_leaves_the_slot_to_the_next(fake: FakeUpstream) -> None:
@@ -58,34 +59,34 @@ def test_a_run_that_went_stale_in_the_queue_leaves_the_slot_to_the_next(fake: Fa
         clock = Clock()
         stale, valid = Halt(valid_until=10.0, clock=clock), Halt()
         async with client_of(fake, max_in_flight=1) as client:
-            assert await client.acquire(valid)
-            first, second = (asyncio.create_task(client.acquire(halt)) for halt in (stale, valid))
+            assert await client.pool.acquire(valid)
+            first, second = (asyncio.create_task(client.pool.acquire(halt)) for halt in (stale, valid))
             await settled()
             clock.now = 20.0
-            client.slots.release()
+            client.pool.release(slot_of(client.pool))
             assert await second
-            client.slots.release()
+            client.pool.release(slot_of(client.pool))
             await settled()
-            assert (first.done(), client.slots.in_flight) == (False, 0)
+            assert (first.done(), in_flight(client.pool)) == (False, 0)
             stale.prolong(30.0)
             assert await first
-            client.slots.release()
+            client.pool.release(slot_of(client.pool))
 
     asyncio.run(story())
 
 
 def test_a_run_halted_in_the_turn_in_which_it_gets_a_slot_holds_none(fake: FakeUpstream) -> None:
-    async def story() -> bool:
+    async def story() -> Slot | None:
         halt = Halt()
         async with client_of(fake, max_in_flight=1) as client:
-            assert await client.acquire(halt)
-            waiting = asyncio.create_task(client.acquire(halt))
+            assert await client.pool.acquire(halt)
+            waiting = asyncio.create_task(client.pool.acquire(halt))
             await settled()
-            client.slots.release()
+            client.pool.release(slot_of(client.pool))
             halt.set("cancelled")
             return await waiting
 
-    assert asyncio.run(story()) is False
+    assert asyncio.run(story()) is None
 
 
 def test_a_line_whose_run_goes_stale_before_its_first_step_is_not_sent(fake: FakeUpstream) -> None:
@@ -93,11 +94,11 @@ def test_a_line_whose_run_goes_stale_before_its_first_step_is_not_sent(fake: Fak
         clock = Clock()
         halt = Halt(valid_until=10.0, clock=clock)
         async with client_of(fake) as client:
-            assert await client.acquire(halt)
-            task = client.start(line(), halt)
+            assert await client.pool.acquire(halt)
+            task = client.start(line(), halt, slot_of(client.pool))
             clock.now = 20.0
             await settled()
-            assert (client.slots.in_flight, fake.request_count) == (0, 0)
+            assert (in_flight(client.pool), fake.request_count) == (0, 0)
             halt.prolong(30.0)
             assert isinstance(await task, Completed)
 
@@ -134,7 +135,7 @@ def test_a_line_in_flight_keeps_its_answer_but_is_not_sent_again_while_stale(fak
 async def break_off(client: Client) -> list[asyncio.Task[Result]]:
     """Lines that find nobody there, as many as open the breaker; they queue again, behind the pause."""
     tasks = [asyncio.create_task(client.complete(line("echo", number), Halt())) for number in range(FAILURES)]
-    while client.standing is None:
+    while client.pool.standing(None) is None:
         await asyncio.sleep(0.001)
     return tasks
 
@@ -150,19 +151,19 @@ def test_lines_of_an_upstream_that_is_away_wait_without_slots_and_go_out_when_it
 
         async with client_of(fake, SkippedPauses(), max_attempts=1, sleep=sleep) as client:
             tasks = await break_off(client)
-            while client.slots.in_flight:
+            while in_flight(client.pool):
                 await asyncio.sleep(0.001)
             halt = Halt()
-            halted, waiting = (asyncio.create_task(client.acquire(each)) for each in (halt, Halt()))
+            halted, waiting = (asyncio.create_task(client.pool.acquire(each)) for each in (halt, Halt()))
             await settled()
             halt.set("cancelled")
-            assert await halted is False
+            assert await halted is None
             assert not waiting.done()
 
             await asyncio.to_thread(fake.start)
             start.set()
             assert await waiting
-            client.slots.release()
+            client.pool.release(slot_of(client.pool))
             return await asyncio.gather(*tasks)
 
     assert all(isinstance(result, Completed) for result in asyncio.run(story()))
@@ -176,7 +177,7 @@ def test_a_line_that_waits_for_an_upstream_away_can_be_halted(fake: FakeUpstream
         halt = Halt()
         async with client_of(fake, SkippedPauses(), sleep=never) as client:
             task = asyncio.create_task(client.complete(line(), halt))
-            while client.standing is None:
+            while client.pool.standing(None) is None:
                 await asyncio.sleep(0.001)
             await settled()
             halt.set("cancelled")

@@ -12,7 +12,8 @@ from apps.inference.errors import NoAnswer, UpstreamAway
 from apps.inference.halt import Halt
 from apps.inference.loop import EventLoopThread
 from apps.inference.presence import REMIND_SECONDS, Presence
-from apps.inference.slots import Slots
+from apps.inference.upstream import Upstream
+from tests.unit.inference.clients import Silent, pool_of, slot_of
 
 
 class World:
@@ -21,7 +22,8 @@ class World:
     def __init__(self) -> None:
         self.now = 0.0
         self.slept: list[float] = []
-        self.slots = Slots(2)
+        self.pool = pool_of(Upstream("gpu", "http://gpu/v1", max_in_flight=2), Silent())
+        self.slots = self.pool.endpoints[0]
         self.halt = Halt()
         presence = Presence("gpu", "http://gpu/v1", clock=lambda: self.now)
         self.breaker = Breaker(self.slots, self._probe, presence, jitter=lambda: 1.0, sleep=self._sleep)
@@ -73,10 +75,10 @@ def test_it_opens_after_so_many_failures_in_a_row() -> None:
     async def story(world: World) -> None:
         world.fail(FAILURES - 1)
         assert not world.is_open()
-        assert await world.slots.acquire(world.halt)
+        assert await world.pool.acquire(world.halt)
         world.fail(1)
         assert world.is_open()
-        queued = asyncio.create_task(world.slots.acquire(world.halt))
+        queued = asyncio.create_task(world.pool.acquire(world.halt))
         await settled()
         assert not queued.done()
         await world.finds(None)
@@ -100,7 +102,7 @@ def test_who_queues_is_served_in_order_when_it_is_back() -> None:
         served = list[int]()
 
         async def take(number: int) -> None:
-            assert await world.slots.acquire(world.halt)
+            assert await world.pool.acquire(world.halt)
             served.append(number)
 
         world.fail()
@@ -109,8 +111,8 @@ def test_who_queues_is_served_in_order_when_it_is_back() -> None:
         assert (served, world.slots.in_flight) == ([], 0)
         await world.finds(None)
         assert (served, world.slots.in_flight) == ([0, 1], 2)
-        world.slots.release()
-        world.slots.release()
+        world.pool.release(slot_of(world.pool))
+        world.pool.release(slot_of(world.pool))
         await asyncio.gather(*tasks)
         assert served == [0, 1, 2, 3]
 
@@ -149,7 +151,7 @@ def test_the_answer_to_a_line_in_flight_closes_it() -> None:
         await settled()
         world.breaker.answers()
         assert not world.is_open()
-        assert await world.slots.acquire(world.halt)
+        assert await world.pool.acquire(world.halt)
         await settled()
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
@@ -235,7 +237,7 @@ def test_a_loop_that_stops_ends_the_probe_and_leaves_nothing_paused(
         world = loop.run(story())
         loop.stop()
         assert not world.is_open()
-        assert loop.run(world.slots.acquire(world.halt))
+        assert loop.run(world.pool.acquire(world.halt))
     finally:
         loop.stop()
     assert not [record for record in caplog.records if record.name == "asyncio"]

@@ -11,7 +11,7 @@ from apps.inference.client import Client, Completed, Failed, LineRequest, Result
 from apps.inference.halt import Halt
 from apps.inference.usage import Usage
 from tests.fakes.upstream import FakeUpstream
-from tests.unit.inference.clients import PATH, SkippedPauses, client_of, line
+from tests.unit.inference.clients import PATH, SkippedPauses, client_of, in_flight, line, slot_of
 
 
 def run_one(fake: FakeUpstream, model: str, pauses: SkippedPauses | None = None, **options: Any) -> Result:
@@ -187,7 +187,7 @@ def test_no_slot_is_held_while_it_backs_off(fake: FakeUpstream) -> None:
     held: list[int] = []
 
     async def story() -> None:
-        pauses = SkippedPauses(lambda count: held.append(client.slots.in_flight))
+        pauses = SkippedPauses(lambda count: held.append(in_flight(client.pool)))
         async with client_of(fake, pauses) as client:
             await client.complete(line("flaky-2"), Halt())
 
@@ -278,9 +278,9 @@ def test_a_halt_before_the_start_sends_nothing_and_gives_the_callers_slot_back(f
     async def story() -> tuple[Result, Result]:
         halt = Halt()
         async with client_of(fake) as client:
-            assert await client.slots.acquire(halt)
+            assert await client.pool.acquire(halt)
             halt.set("expired")
-            held = await client.complete(line(), halt, slot_held=True)
+            held = await client.complete(line(), halt, slot=slot_of(client.pool))
             return held, await client.complete(line(), halt)
 
     assert asyncio.run(story()) == (Unsent(), Unsent())
@@ -295,8 +295,8 @@ def test_never_more_in_flight_than_slots(fake: FakeUpstream) -> None:
         halt, tasks = Halt(), list[asyncio.Task[Result]]()
         async with client_of(fake, max_in_flight=8) as client:
             for number in range(200):
-                assert await client.slots.acquire(halt)
-                tasks.append(client.start(line("echo", number), halt))
+                assert await client.pool.acquire(halt)
+                tasks.append(client.start(line("echo", number), halt, slot_of(client.pool)))
             return await asyncio.gather(*tasks)
 
     results = asyncio.run(story())
@@ -311,7 +311,7 @@ def test_in_flight_reaches_the_limit(fake: FakeUpstream) -> None:
         async with client_of(fake, max_in_flight=8) as client:
             tasks = [asyncio.create_task(client.complete(line("echo", number), Halt())) for number in range(20)]
             await arrived(fake, 8)
-            assert client.slots.in_flight == 8
+            assert in_flight(client.pool) == 8
             fake.gate.open()
             await asyncio.gather(*tasks)
 
@@ -327,13 +327,13 @@ async def with_own_slot(client: Client, halt: Halt) -> asyncio.Task[Result]:
 
 
 async def with_held_slot(client: Client, halt: Halt) -> asyncio.Task[Result]:
-    assert await client.slots.acquire(halt)
-    return asyncio.create_task(client.complete(line("hang"), halt, slot_held=True))
+    assert await client.pool.acquire(halt)
+    return asyncio.create_task(client.complete(line("hang"), halt, slot=slot_of(client.pool)))
 
 
 async def started(client: Client, halt: Halt) -> asyncio.Task[Result]:
-    assert await client.slots.acquire(halt)
-    return client.start(line("hang"), halt)
+    assert await client.pool.acquire(halt)
+    return client.start(line("hang"), halt, slot_of(client.pool))
 
 
 @pytest.mark.parametrize("begin", [with_own_slot, with_held_slot, started])
@@ -342,7 +342,7 @@ def test_a_line_cancelled_in_flight_gives_its_slot_back(fake: FakeUpstream, begi
         async with client_of(fake) as client:
             task = await begin(client, Halt())
             await arrived(fake, 1)
-            assert client.slots.in_flight == 1
+            assert in_flight(client.pool) == 1
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             assert task.cancelled()

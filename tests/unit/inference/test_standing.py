@@ -13,7 +13,7 @@ from apps.inference.halt import Halt
 from apps.inference.standing import BUSY_SECONDS, Standing
 from apps.inference.transport import Answer
 from apps.inference.upstream import Upstream
-from tests.unit.inference.clients import line
+from tests.unit.inference.clients import line, pool_of, slot_of
 
 OK = Answer(200, {}, b"{}")
 THROTTLED = Answer(429, {}, b"")
@@ -30,13 +30,13 @@ class World:
 
     def __post_init__(self) -> None:
         upstream = Upstream("gpu", "http://gpu", max_attempts=1)
-        self.client = Client(upstream, self, pause=self._pause, clock=lambda: self.now)
+        self.client = Client(pool_of(upstream, self, clock=lambda: self.now), pause=self._pause)
 
     async def heard(self, met: Answer | TransportError) -> Standing | None:
         """Send one line, which meets this and is not sent again."""
         self.met = met
         await self.client.complete(line(), Halt())
-        return self.client.standing
+        return self.client.pool.standing(None)
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         if isinstance(self.met, TransportError):
@@ -61,7 +61,7 @@ def play(story: Callable[[World], Awaitable[None]]) -> None:
 
 def test_nothing_is_in_the_way_at_first_and_while_there_are_answers() -> None:
     async def story(world: World) -> None:
-        assert world.client.standing is None
+        assert world.client.pool.standing(None) is None
         assert await world.heard(OK) is None
 
     play(story)
@@ -74,7 +74,7 @@ def test_an_upstream_that_turns_all_lines_away_for_a_while_is_busy(status: int) 
         world.now = BUSY_SECONDS - 0.1
         assert await world.heard(Answer(status, {}, b"")) is None
         world.now = BUSY_SECONDS
-        assert world.client.standing is Standing.UPSTREAM_BUSY
+        assert world.client.pool.standing(None) is Standing.UPSTREAM_BUSY
 
     play(story)
 
@@ -90,7 +90,7 @@ def test_anything_else_says_that_it_is_no_longer_just_busy(other: Answer | Trans
         assert await world.heard(other) is None
         assert await world.heard(THROTTLED) is None
         world.now += BUSY_SECONDS
-        assert world.client.standing is Standing.UPSTREAM_BUSY
+        assert world.client.pool.standing(None) is Standing.UPSTREAM_BUSY
 
     play(story)
 
@@ -102,12 +102,12 @@ def test_an_upstream_that_is_away_is_paused_not_busy_and_is_neither_when_it_is_b
         for _ in range(FAILURES - 1):
             assert await world.heard(AWAY) is None
         in_flight = Halt()
-        assert await world.client.acquire(in_flight)
+        assert await world.client.pool.acquire(in_flight)
         assert await world.heard(AWAY) is Standing.UPSTREAM_PAUSED
 
         world.met = OK
-        await world.client.complete(line(), in_flight, slot_held=True)
-        assert world.client.standing is None
+        await world.client.complete(line(), in_flight, slot=slot_of(world.client.pool))
+        assert world.client.pool.standing(None) is None
 
     play(story)
 
