@@ -1,15 +1,20 @@
 """The whole product as `make up` starts it, for tests that talk to it from outside."""
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psycopg
+import redis
 import requests
 from celery import Celery
 from openai import OpenAI
@@ -24,6 +29,17 @@ LEASE_SECONDS = 5
 OWN_SERVICES = {"DATABASE_URL": "", "REDIS_URL": "", "STORAGE_DIR": "", "PORT": ""}
 """What the environment may name for the tests is not for the stack: drills kill its database."""
 TERMINAL = {"completed", "failed", "expired", "cancelled"}
+WORKERS = ("worker-1", "worker-2")
+CONSUMERS = (*WORKERS, "control", "sweeps")
+
+Message = tuple[Any, ...]
+"""A task's name and its arguments."""
+DECOYS: dict[str, list[Message]] = {
+    "worker": [("batches.run_chunk", "nobody", 0)] * len(WORKERS),
+    "control": [("batches.finalize", "batch_nobody")],
+    "sweeps": [("batches.expire",)],
+}
+"""Messages that change nothing, one for each process that may wait for one."""
 
 
 def wait_until(holds: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
@@ -75,6 +91,36 @@ class Stack:
         os.kill(before, with_signal)
         wait_until(lambda: self.pid(name) != before, f"{name} is restarted")
 
+    @contextmanager
+    def frozen(self, *names: str) -> Iterator[None]:
+        """Stops every thread of these processes while the block lasts, as a machine that is suspended does."""
+        pids = [self.pid(name) for name in names]
+        try:
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            wait_until(lambda: all(_is_stopped(pid) for pid in pids), f"{names} stand still")
+            yield
+        finally:
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+    @contextmanager
+    def silenced(self, *names: str) -> Iterator[None]:
+        """Frozen, and messages stay in their queues: all processes of the kind must be frozen in the block.
+
+        A consumer that waited for a message when it was frozen is handed the next one all the same: let it be a decoy.
+        """
+        with self.frozen(*names):
+            for kind in sorted({_kind(name) for name in names}):
+                self.send_all(DECOYS[kind])
+            yield
+
+    def spec(self, name: str) -> dict[str, Any]:
+        """How the supervisor starts a process: `argv`, `env`, `cwd` and more."""
+        specs: dict[str, dict[str, Any]] = json.loads((self.var_dir / "run" / "processes.json").read_text())
+        return specs[name]
+
     def manage(self, *arguments: str) -> str:
         """What a manage.py command prints, run in the stack's environment."""
         done = subprocess.run(
@@ -110,8 +156,68 @@ class Stack:
 
     def send(self, task: str, *arguments: Any) -> None:
         """Puts a message for a worker into its queue, as a sweep or a doubled delivery would."""
+        self.send_all([(task, *arguments)])
+
+    def send_all(self, messages: Iterable[Message]) -> None:
         with Celery(broker=self.env["REDIS_URL"], set_as_current=False) as app:
-            app.send_task(task, arguments, queue=route(task, arguments)["queue"], ignore_result=True)
+            for task, *arguments in messages:
+                queue = route(task, tuple(arguments))["queue"]
+                app.send_task(task, arguments, queue=queue, ignore_result=True)
+
+    def handle(self, messages: Iterable[Message]) -> None:
+        """Sends, and waits until the workers have taken up as many."""
+        messages = list(messages)
+        due = self._taken_up() + Counter(task for task, *_ in messages)
+        self.send_all(messages)
+        wait_until(lambda: self._taken_up() >= due, "the messages are taken up")
+
+    def _taken_up(self) -> Counter[str]:
+        """Task → how many of its messages the workers have begun, ever."""
+        stats = self.ask_workers("stats", *CONSUMERS).values()
+        return sum((Counter(each["total"]) for each in stats), Counter())
+
+    def is_busy(self, *names: str) -> bool:
+        """Some of these processes run a task, or do not say."""
+        tasks = self.ask_workers("active", *names)
+        return len(tasks) < len(names) or any(tasks.values())
+
+    def ask_workers(self, what: str, *names: str) -> dict[str, Any]:
+        """Node → answer to a Celery inspection, of those that answer within a second."""
+        return self.ask_nodes(what, *(node(name, self.pid(name)) for name in names))
+
+    def ask_nodes(self, what: str, *nodes: str) -> dict[str, Any]:
+        with Celery(broker=self.env["REDIS_URL"], set_as_current=False) as app:
+            answers: dict[str, Any] | None = getattr(app.control.inspect(destination=list(nodes)), what)()
+            return answers or {}
+
+    def queue_of(self, task: str, *arguments: Any) -> str:
+        """The Redis list in which a message waits."""
+        return str(route(task, arguments)["queue"])
+
+    def queued(self, queue: str, about: str) -> int:
+        """How many messages wait there that have this text in their arguments."""
+        with redis.Redis.from_url(self.env["REDIS_URL"]) as broker:
+            messages: list[Any] = broker.lrange(queue, 0, -1)
+        return sum(about in json.loads(message)["headers"]["argsrepr"] for message in messages)
+
+    def lose(self, queue: str) -> None:
+        """Drops every message that waits there, as a broker does that forgets."""
+        with redis.Redis.from_url(self.env["REDIS_URL"]) as broker:
+            assert broker.delete(queue) == 1
+
+
+def node(name: str, pid: int) -> str:
+    """What Celery calls a process (see the Procfile)."""
+    return f"{_kind(name)}-{pid}@{socket.gethostname()}"
+
+
+def _kind(name: str) -> str:
+    return name.partition("-")[0]
+
+
+def _is_stopped(pid: int) -> bool:
+    stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
 
 def submit(sdk: OpenAI, content: bytes) -> Batch:
@@ -121,13 +227,18 @@ def submit(sdk: OpenAI, content: bytes) -> Batch:
 
 
 def wait_for_cancel_to_be_seen(stack: Stack, batch: Batch) -> None:
-    """Until every worker has had two heartbeats since the cancel: the first tells it, at the second it has stopped."""
-    seen = """
-        SELECT bool_and(chunk.lease_expires_at > batch.cancelling_at + %s * interval '1 second')
+    """Until every worker knows of the cancel and has stopped."""
+    wait_for_heartbeats(stack, batch, since="cancelling_at")
+
+
+def wait_for_heartbeats(stack: Stack, batch: Batch, *, since: str) -> None:
+    """Until every worker has had two since that time: by the first it learns what happened, at the second it obeys."""
+    seen = f"""
+        SELECT bool_and(chunk.lease_expires_at > batch.{since} + %s * interval '1 second')
           FROM batches_chunk AS chunk JOIN batches_batch AS batch ON batch.id = chunk.batch_id
          WHERE batch.id = %s AND chunk.state = 'running'
     """
-    wait_until(lambda: stack.ask_postgres(seen, LEASE_SECONDS + 2.1, batch.id), "the cancel is seen", 20)
+    wait_until(lambda: stack.ask_postgres(seen, LEASE_SECONDS + 2.1, batch.id), f"{since} is heard of", 20)
 
 
 def finished(sdk: OpenAI, batch: Batch, seconds: float = 60.0) -> Batch:

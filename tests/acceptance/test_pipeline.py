@@ -111,19 +111,6 @@ def test_a_broker_that_forgets_everything_loses_no_line(stack: Stack, sdk: OpenA
     assert_every_line_once(sdk, ended, names)
 
 
-def test_a_batch_survives_the_deletion_of_its_input(sdk: OpenAI, held: FakeUpstream) -> None:
-    before = held.request_count
-    batch = submit(sdk, jsonl([ask("echo", str(number)) for number in range(300)]))
-    held.wait_for_requests(before + 50)
-
-    assert sdk.files.delete(batch.input_file_id).deleted
-    held.gate.open()
-
-    ended = finished(sdk, batch)
-    assert ended.status == "completed"
-    assert_every_line_once(sdk, ended, [str(number) for number in range(300)])
-
-
 def test_an_upstream_that_comes_back_gets_every_line(sdk: OpenAI, witness: FakeUpstream) -> None:
     witness.stop()
     try:

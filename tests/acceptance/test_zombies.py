@@ -1,0 +1,95 @@
+"""Workers that stand still for longer than their leases and then wake: the witness sees that they send nothing."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from tests.acceptance.drill import Drill
+from tests.fakes.upstream import FakeUpstream
+from tests.stack import wait_until
+
+SLOTS = 64
+"""Lines that one worker has in flight at most."""
+
+
+@pytest.fixture
+def slow(witness: FakeUpstream) -> Iterator[FakeUpstream]:
+    """An upstream that takes its time, so that a batch can be caught in the middle."""
+    witness.latency = 0.05
+    yield witness
+    witness.latency = 0.0
+    witness.gate.open()
+
+
+@contextmanager
+def zombie(drill: Drill, slow: FakeUpstream, lines: int) -> Iterator[ExitStack]:
+    """worker-1, frozen with the whole batch until the stack is closed; worker-2 is there to take over.
+
+    The gate is closed: SLOTS lines (or all, if there are fewer) are in flight, the results of all others are in the
+    journal. So what may be sent again is those in flight, and no line more.
+    """
+    in_flight = min(lines, SLOTS)
+    with ExitStack() as sleep:
+        with drill.stack.frozen("worker-2"):
+            with drill.stack.silenced("worker-1"):
+                drill.begin(lines)
+            drill.wait_for_sent(lines // 5)
+            slow.gate.close()
+            wait_until(lambda: slow.in_flight == in_flight, "the answers are held back")
+            wait_until(lambda: drill.journaled() == drill.sent() - in_flight, "earlier answers are in the journal")
+            sleep.enter_context(drill.stack.frozen("worker-1"))
+            assert set(drill.chunks("state")) <= {"running", "done"}
+        yield sleep
+
+
+def hand_over(drill: Drill) -> None:
+    """Waits until worker-2 has claimed what the frozen worker-1 held."""
+    held = drill.chunks("CASE WHEN state = 'running' THEN epoch END")
+    run_out = "coalesce(lease_expires_at < statement_timestamp(), true)"
+    wait_until(lambda: all(drill.chunks(run_out)), "the leases run out")
+    # Messages by hand, twice as the frozen worker may be handed one: the sweep would come, but takes ten seconds.
+    drill.stack.send_all(drill.chunk_messages() * 2)
+
+    def is_taken() -> bool:
+        return all(epoch is None or now > epoch for epoch, now in zip(held, drill.chunks("epoch"), strict=True))
+
+    wait_until(is_taken, "worker-2 runs the chunks")
+
+
+def wake(drill: Drill, sleep: ExitStack) -> None:
+    """Lets worker-1 go on until it has let go of everything."""
+    sleep.close()
+    wait_until(lambda: not drill.stack.is_busy("worker-1"), "worker-1 has let go of its chunks")
+
+
+@pytest.mark.parametrize("answered", [False, True], ids=["without answers", "with answers to read"])
+def test_a_zombie_that_wakes_while_others_run_its_chunks_sends_nothing(
+    drill: Drill, slow: FakeUpstream, answered: bool
+) -> None:
+    with zombie(drill, slow, 1_000) as sleep:
+        if answered:
+            slow.gate.open()
+            wait_until(lambda: slow.in_flight == 0, "answers wait in the zombie's connections")
+            slow.gate.close()
+        hand_over(drill)
+        wait_until(lambda: slow.in_flight == (SLOTS if answered else 2 * SLOTS), "worker-2 can send no more")
+        sent = drill.sent()
+
+        wake(drill, sleep)
+        assert drill.sent() == sent
+    slow.gate.open()
+
+    drill.check(allowed_again=SLOTS)
+
+
+@pytest.mark.parametrize("lines", [60, 1_000], ids=["a chunk's last lines", "lines in mid-chunk"])
+def test_a_zombie_that_wakes_after_the_end_changes_nothing(drill: Drill, slow: FakeUpstream, lines: int) -> None:
+    with zombie(drill, slow, lines) as sleep:
+        slow.gate.open()
+        hand_over(drill)
+        ended, sent = drill.check(allowed_again=SLOTS), drill.sent()
+
+        wake(drill, sleep)
+    assert drill.check(allowed_again=SLOTS) == ended
+    assert drill.sent() == sent
