@@ -81,11 +81,12 @@ class Drill:
         others = ("batches.start", "batches.finalize", "batches.write_off")
         return [*self.chunk_messages(), *((task, self.batch.id) for task in others)]
 
-    def journaled(self) -> int:
-        """Finished lines that a new owner of the chunks would find in Redis."""
+    def kept(self) -> int:
+        """Finished lines that nobody needs to send again: in the journals of running chunks, or committed."""
         with redis.Redis.from_url(self.stack.env["REDIS_URL"]) as broker:
             flushed: list[Any] = [broker.lrange(f"journal:{chunk_id}", 0, -1) for chunk_id in self.chunks()]
-        return sum(len(msgspec.msgpack.decode(entries)) for journal in flushed for entries in journal)
+        committed = self.chunks("CASE WHEN state = 'done' THEN lines ELSE 0 END")
+        return sum(committed) + sum(len(msgspec.msgpack.decode(entries)) for journal in flushed for entries in journal)
 
     def wait_for_chunks_done(self) -> None:
         wait_until(lambda: set(self.chunks("state")) == {"done"}, "every chunk is done")

@@ -19,7 +19,9 @@ SLOTS = 64
 
 
 @contextmanager
-def skewed(stack: Stack, name: str, tmp_path: Path, seconds: int, when: str = "start") -> Iterator[subprocess.Popen]:
+def skewed(
+    stack: Stack, name: str, tmp_path: Path, seconds: int, when: str = "start"
+) -> Iterator[subprocess.Popen[bytes]]:
     """One more process of the kind, whose clock is wrong (see tests/fakes/skewed_worker.py)."""
     spec = stack.spec(name)
     celery, skewed_worker = "exec celery ", f"exec {sys.executable} -m tests.fakes.skewed_worker {seconds} {when} "

@@ -1,8 +1,9 @@
 """Workers that stand still for longer than their leases and then wake: the witness sees that they send nothing."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
+import psycopg
 import pytest
 
 from tests.acceptance.drill import Drill
@@ -22,12 +23,28 @@ def slow(witness: FakeUpstream) -> Iterator[FakeUpstream]:
     witness.gate.open()
 
 
+def anywhere(_: Drill) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 @contextmanager
-def zombie(drill: Drill, slow: FakeUpstream, lines: int) -> Iterator[ExitStack]:
+def mid_heartbeat(drill: Drill) -> Iterator[None]:
+    """For the block, worker-1 waits for Postgres to renew its leases; Postgres does so when the block has ended."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE %s"
+    with psycopg.connect(drill.stack.env["DATABASE_URL"]) as connection:
+        connection.execute("SELECT FROM batches_chunk WHERE batch_id = %s FOR UPDATE", [drill.batch.id])
+        wait_until(lambda: drill.stack.ask_postgres(waiting, "%UPDATE batches_chunk%"), "a heartbeat waits")
+        yield
+
+
+@contextmanager
+def zombie(
+    drill: Drill, slow: FakeUpstream, lines: int, frozen_in: Callable[[Drill], AbstractContextManager[None]] = anywhere
+) -> Iterator[ExitStack]:
     """worker-1, frozen with the whole batch until the stack is closed; worker-2 is there to take over.
 
     The gate is closed: SLOTS lines (or all, if there are fewer) are in flight, the results of all others are in the
-    journal. So what may be sent again is those in flight, and no line more.
+    journal, or committed. So what may be sent again is those in flight, and no line more.
     """
     in_flight = min(lines, SLOTS)
     with ExitStack() as sleep:
@@ -37,8 +54,9 @@ def zombie(drill: Drill, slow: FakeUpstream, lines: int) -> Iterator[ExitStack]:
             drill.wait_for_sent(lines // 5)
             slow.gate.close()
             wait_until(lambda: slow.in_flight == in_flight, "the answers are held back")
-            wait_until(lambda: drill.journaled() == drill.sent() - in_flight, "earlier answers are in the journal")
-            sleep.enter_context(drill.stack.frozen("worker-1"))
+            wait_until(lambda: drill.kept() == drill.sent() - in_flight, "earlier answers are kept")
+            with frozen_in(drill):
+                sleep.enter_context(drill.stack.frozen("worker-1"))
             assert set(drill.chunks("state")) <= {"running", "done"}
         yield sleep
 
@@ -57,6 +75,13 @@ def hand_over(drill: Drill) -> None:
     wait_until(is_taken, "worker-2 runs the chunks")
 
 
+def let_answers_wait(slow: FakeUpstream) -> None:
+    """Answers to what the zombie has sent, for it to read when it wakes. Others' lines are held back again."""
+    slow.gate.open()
+    wait_until(lambda: slow.in_flight == 0, "answers wait in the zombie's connections")
+    slow.gate.close()
+
+
 def wake(drill: Drill, sleep: ExitStack) -> None:
     """Lets worker-1 go on until it has let go of everything."""
     sleep.close()
@@ -69,11 +94,23 @@ def test_a_zombie_that_wakes_while_others_run_its_chunks_sends_nothing(
 ) -> None:
     with zombie(drill, slow, 1_000) as sleep:
         if answered:
-            slow.gate.open()
-            wait_until(lambda: slow.in_flight == 0, "answers wait in the zombie's connections")
-            slow.gate.close()
+            let_answers_wait(slow)
         hand_over(drill)
         wait_until(lambda: slow.in_flight == (SLOTS if answered else 2 * SLOTS), "worker-2 can send no more")
+        sent = drill.sent()
+
+        wake(drill, sleep)
+        assert drill.sent() == sent
+    slow.gate.open()
+
+    drill.check(allowed_again=SLOTS)
+
+
+def test_a_zombie_that_wakes_with_a_renewal_of_long_ago_sends_nothing(drill: Drill, slow: FakeUpstream) -> None:
+    with zombie(drill, slow, 1_000, frozen_in=mid_heartbeat) as sleep:
+        let_answers_wait(slow)
+        hand_over(drill)
+        wait_until(lambda: slow.in_flight == SLOTS, "worker-2 can send no more")
         sent = drill.sent()
 
         wake(drill, sleep)
