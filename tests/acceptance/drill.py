@@ -18,7 +18,7 @@ from apps.api.ids import line_id
 from tests.conftest import jsonl
 from tests.fakes.upstream import FakeUpstream, Gate
 from tests.integration.conftest import ask
-from tests.stack import Message, Stack, finished, submit, wait_until
+from tests.stack import TERMINAL, Message, Stack, finished, submit, wait_until
 
 UNCHANGED_SECONDS = 5.0
 """An ended batch is looked at again this long after."""
@@ -103,6 +103,15 @@ class Drill:
         self.stack.lose(self.wait_for_chunks_sent())
         sent = "UPDATE batches_chunk SET enqueued_at = enqueued_at - interval '20 s' WHERE batch_id = %s RETURNING id"
         assert self.stack.ask_postgres(sent, self.batch.id)
+
+    def resume(self) -> None:
+        """Has the resume sweep run until the batch has ended; messages too close to each other are passed over."""
+
+        def look() -> bool:
+            self.stack.send("batches.resume")
+            return self.column("status") in TERMINAL
+
+        wait_until(look, "the sweep finds the batch")
 
     def column(self, column: str) -> Any:
         """A column of the batch."""

@@ -33,8 +33,8 @@ def skewed(
         wait_until(lambda: stack.ask_nodes("ping", node(name, process.pid)), f"a skewed {name} is up")
         yield process
     finally:
-        process.terminate()
-        process.wait(30)
+        process.kill()  # by now it has nothing left to lose
+        process.wait()
 
 
 def jumps(tmp_path: Path, name: str) -> int:

@@ -60,7 +60,7 @@ def test_a_batch_whose_start_is_lost_runs(drill: Drill) -> None:
         drill.begin(300)
         drill.stack.lose("control")
     drill.change("in_progress_at", f"in_progress_at - {LONG_AGO}")
-    drill.stack.send("batches.resume")
+    drill.resume()
 
     drill.check(allowed_again=0)
 
@@ -69,7 +69,7 @@ def test_a_batch_whose_chunks_are_lost_runs(drill: Drill) -> None:
     with drill.stack.silenced(*WORKERS):
         drill.begin(300)
         drill.lose_chunk_messages()
-    drill.stack.send("batches.resume")
+    drill.resume()
 
     drill.check(allowed_again=0)
 
@@ -82,7 +82,7 @@ def test_a_batch_whose_finalize_is_lost_ends(drill: Drill, held: FakeUpstream) -
         drill.wait_for_chunks_done()
         wait_until(lambda: not drill.stack.is_busy(*WORKERS), "the workers have sent what they had to")
         drill.stack.lose("control")
-    drill.stack.send("batches.resume")
+    drill.resume()
 
     drill.check(allowed_again=0)
 
