@@ -85,7 +85,7 @@ class Drill:
         """Finished lines that nobody needs to send again: in the journals of running chunks, or committed."""
         with redis.Redis.from_url(self.stack.env["REDIS_URL"]) as broker:
             flushed: list[Any] = [broker.lrange(f"journal:{chunk_id}", 0, -1) for chunk_id in self.chunks()]
-        committed = self.chunks("CASE WHEN state = 'done' THEN lines ELSE 0 END")
+        committed: list[int] = self.chunks("CASE WHEN state = 'done' THEN lines ELSE 0 END")
         return sum(committed) + sum(len(msgspec.msgpack.decode(entries)) for journal in flushed for entries in journal)
 
     def wait_for_chunks_done(self) -> None:
