@@ -1,7 +1,6 @@
 """Keeps the leases of what this process runs, and tells the runs when to stop: one UPDATE every two seconds."""
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -13,6 +12,7 @@ from apps.batches import leases, workers
 from apps.batches.leases import Beat, Renewal
 from apps.batches.models import Worker
 from apps.batches.states import BatchStatus
+from apps.inference.clock import lease_clock
 from apps.observability.outage import Outage
 
 # Why a run ends early. The first three are the error codes of the lines that were never sent (wire.md §8).
@@ -30,7 +30,7 @@ class Running(Protocol):
     def beat(self) -> Beat: ...
 
     def renewed(self, at: float) -> None:
-        """Its lease holds for LEASE_SECONDS from `at`, seconds of `time.monotonic()`."""
+        """Its lease holds for LEASE_SECONDS from `at`, seconds of `lease_clock`."""
         ...
 
     def halt(self, reason: str) -> None: ...
@@ -99,7 +99,7 @@ class Heartbeat:
             workers.seen(self._worker)
 
     def _pulse(self, runs: list[Running]) -> None:
-        beats, asked_at = [run.beat() for run in runs], time.monotonic()
+        beats, asked_at = [run.beat() for run in runs], lease_clock()
         renewals = {renewal.chunk_id: renewal for renewal in leases.renew(beats)}
         for run, beat in zip(runs, beats, strict=True):
             renewal = renewals.get(beat.chunk_id)
