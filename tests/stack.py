@@ -57,7 +57,11 @@ class Stack:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        wait_until(self._is_up, f"the stack is up; see {var_dir}", START_SECONDS)
+        try:
+            wait_until(self._is_up, f"the stack is up; see {var_dir}", START_SECONDS)
+        except BaseException:
+            self.stop()
+            raise
         self.env = dict(row.split("=", 1) for row in (var_dir / "dev.env").read_text().splitlines())
         self.base_url = self.env["ZEROBATCH_BASE_URL"]
         self.api_key = self.env["ZEROBATCH_API_KEY"]
