@@ -50,6 +50,7 @@ def test_a_broker_that_forgets_everything_loses_no_line(drill: Drill, held: Fake
 
 
 def test_a_broker_killed_and_back_empty_costs_nothing_while_the_workers_live(drill: Drill, held: FakeUpstream) -> None:
+    before = drill.stack.pids()
     drill.begin(LINES, "slow-50")
     drill.wait_for_sent(SLOTS)
     with drill.stack.away("redis"):
@@ -60,6 +61,7 @@ def test_a_broker_killed_and_back_empty_costs_nothing_while_the_workers_live(dri
     # Only a worker that dies too would need the journal: each of the living has its answers in memory.
     drill.check(allowed_again=0)
     print(f"Redis back empty: {drill.sent_again()} lines sent again")
+    assert drill.stack.pids() == before | {"redis": drill.stack.pid("redis")}
 
 
 def test_a_broker_and_a_worker_killed_together_cost_no_more_than_the_worker_s_open_chunks(drill: Drill) -> None:
