@@ -25,12 +25,12 @@ AGE_AN_HOUR = (
     UPDATE batches_batch
        SET created_at = created_at - interval '1 hour', in_progress_at = in_progress_at - interval '1 hour',
            expires_at = expires_at - interval '1 hour'
-     WHERE id = %s RETURNING id
+     WHERE id = %s
     """,
     """
     UPDATE batches_chunk
        SET enqueued_at = enqueued_at - interval '1 hour', lease_expires_at = lease_expires_at - interval '1 hour'
-     WHERE batch_id = %s RETURNING id
+     WHERE batch_id = %s
     """,
 )
 
@@ -76,7 +76,7 @@ class Drill:
     def age_an_hour(self) -> None:
         """Whatever Postgres knows of the batch's past is an hour longer ago, and its deadline an hour nearer."""
         for change in AGE_AN_HOUR:
-            self.stack.all_of_postgres(change, self.batch.id)
+            self.stack.execute(change, self.batch.id)
 
     def sent_again(self) -> int:
         """Requests beyond one a line, not counting those that the upstream turned away."""

@@ -203,6 +203,7 @@ class FakeUpstream:
             return error_answer(404, f"There is nothing at {request.path}")
         self.probes += 1
         return web.json_response({"object": "list", "data": []})
+
     def _turn_away(self, request: web.BaseRequest, mood: Mood) -> web.Response:
         self.turned_away[request.headers.get("x-request-id", "")] += 1
         return error_answer(mood.status, f"In the mood for {mood.status}", retry_after=mood.retry_after)
