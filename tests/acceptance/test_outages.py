@@ -25,6 +25,17 @@ def lost_with_a_claim(latency: float) -> int:
     return int(2 * (SLOTS + SLOTS / latency / FLUSHES_PER_SECOND))
 
 
+def assert_every_thread_works(drill: Drill) -> None:
+    """No worker has lost capacity: together they have as many chunks at once as on their first day."""
+    drill.witness.gate.close()
+    try:
+        drill.begin(len(WORKERS) * THREADS * LINES_IN_A_CHUNK)
+        wait_until(lambda: drill.chunks("running") == len(WORKERS) * THREADS, "every thread has a chunk", 20)
+    finally:
+        drill.witness.gate.open()
+    drill.check()
+
+
 def test_an_upstream_that_comes_back_gets_every_line(drill: Drill) -> None:
     drill.witness.stop()
     try:
@@ -97,6 +108,7 @@ def test_with_the_broker_away_the_api_goes_on_and_batches_go_on_when_it_is_back(
         f"Redis away for 15 s: slowest of {len(replies)} answers {slowest(replies):.2f} s,"
         f" all completed {time.monotonic() - back:.1f} s after"
     )
+    assert_every_thread_works(drill)
     assert drill.stack.pids() == before | {"redis": drill.stack.pid("redis")}
 
 
