@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import redis
 import requests
@@ -20,6 +22,7 @@ from celery import Celery
 from openai import OpenAI
 from openai.types import Batch
 
+from apps.devstack import pids, postgres
 from zerobatch.routes import route
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,6 +31,8 @@ LEASE_SECONDS = 5
 """Short, so that a dead worker's chunks wait for seconds in tests, not for half a minute."""
 OWN_SERVICES = {"DATABASE_URL": "", "REDIS_URL": "", "STORAGE_DIR": "", "PORT": ""}
 """What the environment may name for the tests is not for the stack: drills kill its database."""
+FULL_DISK_BYTES = 1_000
+"""A file may grow so far on a disk that is full: writes do fail, but not the first byte's."""
 TERMINAL = {"completed", "failed", "expired", "cancelled"}
 WORKERS = ("worker-1", "worker-2")
 CONSUMERS = (*WORKERS, "control", "sweeps")
@@ -65,7 +70,11 @@ class Stack:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        wait_until(self._is_up, f"the stack is up; see {var_dir}", START_SECONDS)
+        try:
+            wait_until(self._is_up, f"the stack is up; see {var_dir}", START_SECONDS)
+        except BaseException:
+            self.stop()
+            raise
         self.env = dict(row.split("=", 1) for row in (var_dir / "dev.env").read_text().splitlines())
         self.base_url = self.env["ZEROBATCH_BASE_URL"]
         self.api_key = self.env["ZEROBATCH_API_KEY"]
@@ -120,6 +129,103 @@ class Stack:
         """How the supervisor starts a process: `argv`, `env`, `cwd` and more."""
         specs: dict[str, dict[str, Any]] = json.loads((self.var_dir / "run" / "processes.json").read_text())
         return specs[name]
+
+    def pids(self) -> dict[str, int]:
+        """Process name → pid, of all there are. A process that ends gets another one from the supervisor."""
+        return pids.read(self.var_dir / "pids")
+
+    @contextmanager
+    def away(self, *names: str, with_signal: signal.Signals = signal.SIGKILL) -> Iterator[None]:
+        """These processes are gone while the block lasts; afterwards services take connections again."""
+        with self._held_back(*names):
+            before = {name: self.pid(name) for name in names}
+            for pid in before.values():
+                os.kill(pid, with_signal)
+            wait_until(lambda: not any(map(pids.alive, before.values())), f"{names} have ended")
+            wait_until(lambda: all(self.pid(name) != before[name] for name in names), f"{names} wait for their turn")
+            yield
+        wait_until(lambda: all(self._serves(name) for name in names), f"{names} are back")
+
+    @contextmanager
+    def _held_back(self, *names: str) -> Iterator[None]:
+        """Whatever of these is started anew waits for the end of the block.
+
+        The supervisor itself goes on: were it frozen, nobody would read the logs, and every process would soon hang on
+        a full pipe.
+        """
+        specs, go = self.var_dir / "run" / "processes.json", self.var_dir / "run" / f"go-{time.monotonic_ns()}"
+        original = specs.read_text()
+        changed = json.loads(original)
+        for name in names:
+            changed[name]["wait_for"] = str(go)
+        specs.write_text(json.dumps(changed))
+        try:
+            yield
+        finally:
+            specs.write_text(original)
+            go.touch()
+
+    def _serves(self, name: str) -> bool:
+        match name:
+            case "postgres":
+                return postgres.accepts(self.env["DATABASE_URL"])
+            case "redis":
+                return self._redis_answers()
+        return True
+
+    def _redis_answers(self) -> bool:
+        try:
+            with redis.Redis.from_url(self.env["REDIS_URL"]) as broker:
+                return bool(broker.ping())
+        except redis.ConnectionError:  # also while it loads its data
+            return False
+
+    @contextmanager
+    def hanging(self, name: str) -> Iterator[None]:
+        """The process and its children stand still while the block lasts: who asks them waits instead of failing."""
+        process = psutil.Process(self.pid(name))
+        process.suspend()  # first, so that it has no more children from here on
+        family = _with_children(process.pid)
+        try:
+            for each in family:
+                each.suspend()
+            yield
+        finally:
+            for each in reversed(family):
+                each.resume()
+
+    def forget_redis(self) -> None:
+        """Removes what Redis has on disk; while it is away, so that it comes back empty."""
+        shutil.rmtree(self.var_dir / "redis" / "appendonlydir")
+
+    @contextmanager
+    def storage_away(self) -> Iterator[None]:
+        """A plain file stands where the storage was while the block lasts; to root too, nothing can be opened in it."""
+        storage, aside = self.var_dir / "storage", self.var_dir / "storage.aside"
+        storage.rename(aside)
+        try:
+            storage.touch()
+            yield
+        finally:
+            storage.unlink()
+            aside.rename(storage)
+
+    @contextmanager
+    def full_disk(self, *names: str) -> Iterator[None]:
+        """To these processes and their children the disk is full while the block lasts.
+
+        The kernel's limit on the size of files: unlike a small file system it can be had without being root. Python
+        ignores the signal that comes with it, so a write fails in the middle, with EFBIG instead of ENOSPC.
+        """
+        family = [process for name in names for process in _with_children(self.pid(name))]
+        before = {process: process.rlimit(psutil.RLIMIT_FSIZE) for process in family}
+        try:
+            for process, (_, most) in before.items():
+                process.rlimit(psutil.RLIMIT_FSIZE, (FULL_DISK_BYTES, most))
+            yield
+        finally:
+            for process, limits in before.items():
+                process.rlimit(psutil.RLIMIT_FSIZE, limits)
 
     def manage(self, *arguments: str) -> str:
         """What a manage.py command prints, run in the stack's environment."""
@@ -218,6 +324,11 @@ def _kind(name: str) -> str:
 def _is_stopped(pid: int) -> bool:
     stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
     return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+
+def _with_children(pid: int) -> list[Any]:
+    process = psutil.Process(pid)
+    return [process, *process.children(recursive=True)]
 
 
 def submit(sdk: OpenAI, content: bytes) -> Batch:

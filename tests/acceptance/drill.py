@@ -24,6 +24,21 @@ UNCHANGED_SECONDS = 5.0
 """An ended batch is looked at again this long after."""
 
 
+AGE_AN_HOUR = (
+    """
+    UPDATE batches_batch
+       SET created_at = created_at - interval '1 hour', in_progress_at = in_progress_at - interval '1 hour',
+           expires_at = expires_at - interval '1 hour'
+     WHERE id = %s
+    """,
+    """
+    UPDATE batches_chunk
+       SET enqueued_at = enqueued_at - interval '1 hour', lease_expires_at = lease_expires_at - interval '1 hour'
+     WHERE batch_id = %s
+    """,
+)
+
+
 class Ended(NamedTuple):
     """How a batch looked when a drill was through with it, on the clock of `time.monotonic()`."""
 
@@ -57,9 +72,23 @@ class Drill:
         """Until the witness has seen this many of the batch's lines."""
         wait_until(lambda: len(self._seen()) >= lines, f"{lines} lines are sent", seconds)
 
+    def chunks_in(self, state: str) -> int:
+        """How many of the batch's chunks are in this state."""
+        query = "SELECT count(*) FROM batches_chunk WHERE batch_id = %s AND state = %s"
+        return int(self.stack.ask_postgres(query, self.batch.id, state))
+
+    def age_an_hour(self) -> None:
+        """Whatever Postgres knows of the batch's past is an hour longer ago, and its deadline an hour nearer."""
+        for change in AGE_AN_HOUR:
+            self.stack.execute(change, self.batch.id)
+
     def sent_again(self) -> int:
-        """Requests beyond one a line."""
+        """Requests beyond one a line, not counting those that the upstream turned away."""
         return sum(count - 1 for count in self._seen())
+
+    def turned_away(self) -> int:
+        """Requests that the upstream turned away without a look at them."""
+        return sum(self.witness.turned_away[line_id(self.batch.id, number + 1)] for number in range(len(self._names)))
 
     def sent(self) -> int:
         """Requests for the batch's lines so far, repeated ones included."""
@@ -166,9 +195,10 @@ class Drill:
         return ended
 
     def _seen(self) -> list[int]:
-        """How often each of the batch's lines was sent, of those that were."""
-        counts = self.witness.count_by_request_id
-        seen = (counts.get(line_id(self.batch.id, number), 0) for number in range(1, len(self._names) + 1))
+        """How often each of the batch's lines was sent, of those that were; what was turned away was not sent."""
+        counts, away = self.witness.count_by_request_id, self.witness.turned_away
+        names = (line_id(self.batch.id, number) for number in range(1, len(self._names) + 1))
+        seen = (counts.get(name, 0) - away.get(name, 0) for name in names)
         return [count for count in seen if count]
 
     def _rows(self, file_id: str | None) -> list[dict[str, Any]]:
