@@ -118,10 +118,10 @@ def load(chunk_id: int) -> list[Entry]:
         return []
 
 
-def drop(chunk_id: int) -> None:
-    """Forgets a chunk that is done."""
+def drop(*chunk_ids: int) -> None:
+    """Forgets chunks that are done."""
     try:
-        _redis().delete(_key(chunk_id))
+        _redis().delete(*map(_key, chunk_ids))
     except redis.RedisError:
         log.warning("journal not dropped; it will expire", exc_info=True)
 
