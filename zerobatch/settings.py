@@ -156,7 +156,9 @@ REDIS_URL = env.url("REDIS_URL", "redis://127.0.0.1:6379/0", ("redis", "rediss")
 CHUNK_QUEUES = 8
 CELERY_BROKER_URL = REDIS_URL
 CELERY_BROKER_TRANSPORT = "zerobatch.broker:Transport"
-CELERY_RESULT_BACKEND = REDIS_URL
+CELERY_RESULT_BACKEND = f"zerobatch.results:Backend+{REDIS_URL}"
+# The thread of a chunk that is done has better things to do than to wait for Redis.
+CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = {"retry_policy": {"max_retries": 1, "interval_start": 0}}
 CELERY_RESULT_EXPIRES = COMPLETION_WINDOW_SECONDS + 2 * 60 * 60
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
