@@ -21,9 +21,9 @@ manage: $(VENV)/.embedded
 	@set -a; . $${VAR_DIR:-var}/dev.env; SECRET_KEY_FILE=$${VAR_DIR:-var}/secret_key; \
 	  exec $(BIN)/python manage.py $(ARGS)
 
-# Two test processes: the drills wait far more than they work. Each has its own databases, queue and stack.
+# Three test processes: the drills wait far more than they work. Each has its own databases, queue and stack.
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -1,20 +1,28 @@
 """The whole product as `make up` starts it, for tests that talk to it from outside."""
 
+import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
+import redis
 import requests
 from celery import Celery
 from openai import OpenAI
 from openai.types import Batch
 
+from apps.devstack import pids, postgres
 from zerobatch.routes import route
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,7 +31,20 @@ LEASE_SECONDS = 5
 """Short, so that a dead worker's chunks wait for seconds in tests, not for half a minute."""
 OWN_SERVICES = {"DATABASE_URL": "", "REDIS_URL": "", "STORAGE_DIR": "", "PORT": ""}
 """What the environment may name for the tests is not for the stack: drills kill its database."""
+FULL_DISK_BYTES = 1_000
+"""A file may grow so far on a disk that is full: writes do fail, but not the first byte's."""
 TERMINAL = {"completed", "failed", "expired", "cancelled"}
+WORKERS = ("worker-1", "worker-2")
+CONSUMERS = (*WORKERS, "control", "sweeps")
+
+Message = tuple[Any, ...]
+"""A task's name and its arguments."""
+DECOYS: dict[str, list[Message]] = {
+    "worker": [("batches.run_chunk", "nobody", 0)] * len(WORKERS),
+    "control": [("batches.finalize", "batch_nobody")],
+    "sweeps": [("batches.expire",)],
+}
+"""Messages that change nothing, one for each process that may wait for one."""
 
 
 def wait_until(holds: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
@@ -49,7 +70,11 @@ class Stack:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        wait_until(self._is_up, f"the stack is up; see {var_dir}", START_SECONDS)
+        try:
+            wait_until(self._is_up, f"the stack is up; see {var_dir}", START_SECONDS)
+        except BaseException:
+            self.stop()
+            raise
         self.env = dict(row.split("=", 1) for row in (var_dir / "dev.env").read_text().splitlines())
         self.base_url = self.env["ZEROBATCH_BASE_URL"]
         self.api_key = self.env["ZEROBATCH_API_KEY"]
@@ -74,6 +99,133 @@ class Stack:
         before = self.pid(name)
         os.kill(before, with_signal)
         wait_until(lambda: self.pid(name) != before, f"{name} is restarted")
+
+    @contextmanager
+    def frozen(self, *names: str) -> Iterator[None]:
+        """Stops every thread of these processes while the block lasts, as a machine that is suspended does."""
+        pids = [self.pid(name) for name in names]
+        try:
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            wait_until(lambda: all(_is_stopped(pid) for pid in pids), f"{names} stand still")
+            yield
+        finally:
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+    @contextmanager
+    def silenced(self, *names: str) -> Iterator[None]:
+        """Frozen, and messages stay in their queues: all processes of the kind must be frozen in the block.
+
+        A consumer that waited for a message when it was frozen is handed the next one all the same: let it be a decoy.
+        """
+        with self.frozen(*names):
+            for kind in sorted({_kind(name) for name in names}):
+                self.send_all(DECOYS[kind])
+            yield
+
+    def spec(self, name: str) -> dict[str, Any]:
+        """How the supervisor starts a process: `argv`, `env`, `cwd` and more."""
+        specs: dict[str, dict[str, Any]] = json.loads((self.var_dir / "run" / "processes.json").read_text())
+        return specs[name]
+
+    def pids(self) -> dict[str, int]:
+        """Process name → pid, of all there are. A process that ends gets another one from the supervisor."""
+        return pids.read(self.var_dir / "pids")
+
+    @contextmanager
+    def away(self, *names: str, with_signal: signal.Signals = signal.SIGKILL) -> Iterator[None]:
+        """These processes are gone while the block lasts; afterwards services take connections again."""
+        with self._held_back(*names):
+            before = {name: self.pid(name) for name in names}
+            for pid in before.values():
+                os.kill(pid, with_signal)
+            wait_until(lambda: not any(map(pids.alive, before.values())), f"{names} have ended")
+            wait_until(lambda: all(self.pid(name) != before[name] for name in names), f"{names} wait for their turn")
+            yield
+        wait_until(lambda: all(self._serves(name) for name in names), f"{names} are back")
+
+    @contextmanager
+    def _held_back(self, *names: str) -> Iterator[None]:
+        """Whatever of these is started anew waits for the end of the block.
+
+        The supervisor itself goes on: were it frozen, nobody would read the logs, and every process would soon hang on
+        a full pipe.
+        """
+        specs, go = self.var_dir / "run" / "processes.json", self.var_dir / "run" / f"go-{time.monotonic_ns()}"
+        original = specs.read_text()
+        changed = json.loads(original)
+        for name in names:
+            changed[name]["wait_for"] = str(go)
+        specs.write_text(json.dumps(changed))
+        try:
+            yield
+        finally:
+            specs.write_text(original)
+            go.touch()
+
+    def _serves(self, name: str) -> bool:
+        match name:
+            case "postgres":
+                return postgres.accepts(self.env["DATABASE_URL"])
+            case "redis":
+                return self._redis_answers()
+        return True
+
+    def _redis_answers(self) -> bool:
+        try:
+            with redis.Redis.from_url(self.env["REDIS_URL"]) as broker:
+                return bool(broker.ping())
+        except redis.ConnectionError:  # also while it loads its data
+            return False
+
+    @contextmanager
+    def hanging(self, name: str) -> Iterator[None]:
+        """The process and its children stand still while the block lasts: who asks them waits instead of failing."""
+        process = psutil.Process(self.pid(name))
+        process.suspend()  # first, so that it has no more children from here on
+        family = _with_children(process.pid)
+        try:
+            for each in family:
+                each.suspend()
+            yield
+        finally:
+            for each in reversed(family):
+                each.resume()
+
+    def forget_redis(self) -> None:
+        """Removes what Redis has on disk; while it is away, so that it comes back empty."""
+        shutil.rmtree(self.var_dir / "redis" / "appendonlydir")
+
+    @contextmanager
+    def storage_away(self) -> Iterator[None]:
+        """A plain file stands where the storage was while the block lasts; to root too, nothing can be opened in it."""
+        storage, aside = self.var_dir / "storage", self.var_dir / "storage.aside"
+        storage.rename(aside)
+        try:
+            storage.touch()
+            yield
+        finally:
+            storage.unlink()
+            aside.rename(storage)
+
+    @contextmanager
+    def full_disk(self, *names: str) -> Iterator[None]:
+        """To these processes and their children the disk is full while the block lasts.
+
+        The kernel's limit on the size of files: unlike a small file system it can be had without being root. Python
+        ignores the signal that comes with it, so a write fails in the middle, with EFBIG instead of ENOSPC.
+        """
+        family = [process for name in names for process in _with_children(self.pid(name))]
+        before = {process: process.rlimit(psutil.RLIMIT_FSIZE) for process in family}
+        try:
+            for process, (_, most) in before.items():
+                process.rlimit(psutil.RLIMIT_FSIZE, (FULL_DISK_BYTES, most))
+            yield
+        finally:
+            for process, limits in before.items():
+                process.rlimit(psutil.RLIMIT_FSIZE, limits)
 
     def manage(self, *arguments: str) -> str:
         """What a manage.py command prints, run in the stack's environment."""
@@ -110,8 +262,73 @@ class Stack:
 
     def send(self, task: str, *arguments: Any) -> None:
         """Puts a message for a worker into its queue, as a sweep or a doubled delivery would."""
+        self.send_all([(task, *arguments)])
+
+    def send_all(self, messages: Iterable[Message]) -> None:
         with Celery(broker=self.env["REDIS_URL"], set_as_current=False) as app:
-            app.send_task(task, arguments, queue=route(task, arguments)["queue"], ignore_result=True)
+            for task, *arguments in messages:
+                queue = route(task, tuple(arguments))["queue"]
+                app.send_task(task, arguments, queue=queue, ignore_result=True)
+
+    def handle(self, messages: Iterable[Message]) -> None:
+        """Sends, and waits until the workers have taken up as many."""
+        messages = list(messages)
+        due = self._taken_up() + Counter(task for task, *_ in messages)
+        self.send_all(messages)
+        wait_until(lambda: self._taken_up() >= due, "the messages are taken up")
+
+    def _taken_up(self) -> Counter[str]:
+        """Task → how many of its messages the workers have begun, ever."""
+        stats = self.ask_workers("stats", *CONSUMERS).values()
+        return sum((Counter(each["total"]) for each in stats), Counter())
+
+    def is_busy(self, *names: str) -> bool:
+        """Some of these processes run a task, or do not say."""
+        tasks = self.ask_workers("active", *names)
+        return len(tasks) < len(names) or any(tasks.values())
+
+    def ask_workers(self, what: str, *names: str) -> dict[str, Any]:
+        """Node → answer to a Celery inspection, of those that answer within a second."""
+        return self.ask_nodes(what, *(node(name, self.pid(name)) for name in names))
+
+    def ask_nodes(self, what: str, *nodes: str) -> dict[str, Any]:
+        with Celery(broker=self.env["REDIS_URL"], set_as_current=False) as app:
+            answers: dict[str, Any] | None = getattr(app.control.inspect(destination=list(nodes)), what)()
+            return answers or {}
+
+    def queue_of(self, task: str, *arguments: Any) -> str:
+        """The Redis list in which a message waits."""
+        return str(route(task, arguments)["queue"])
+
+    def queued(self, queue: str, about: str) -> int:
+        """How many messages wait there that have this text in their arguments."""
+        with redis.Redis.from_url(self.env["REDIS_URL"]) as broker:
+            messages: list[Any] = broker.lrange(queue, 0, -1)
+        return sum(about in json.loads(message)["headers"]["argsrepr"] for message in messages)
+
+    def lose(self, queue: str) -> None:
+        """Drops every message that waits there, as a broker does that forgets."""
+        with redis.Redis.from_url(self.env["REDIS_URL"]) as broker:
+            assert broker.delete(queue) == 1
+
+
+def node(name: str, pid: int) -> str:
+    """What Celery calls a process (see the Procfile)."""
+    return f"{_kind(name)}-{pid}@{socket.gethostname()}"
+
+
+def _kind(name: str) -> str:
+    return name.partition("-")[0]
+
+
+def _is_stopped(pid: int) -> bool:
+    stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+
+def _with_children(pid: int) -> list[Any]:
+    process = psutil.Process(pid)
+    return [process, *process.children(recursive=True)]
 
 
 def submit(sdk: OpenAI, content: bytes) -> Batch:
@@ -121,13 +338,18 @@ def submit(sdk: OpenAI, content: bytes) -> Batch:
 
 
 def wait_for_cancel_to_be_seen(stack: Stack, batch: Batch) -> None:
-    """Until every worker has had two heartbeats since the cancel: the first tells it, at the second it has stopped."""
-    seen = """
-        SELECT bool_and(chunk.lease_expires_at > batch.cancelling_at + %s * interval '1 second')
+    """Until every worker knows of the cancel and has stopped."""
+    wait_for_heartbeats(stack, batch, since="cancelling_at")
+
+
+def wait_for_heartbeats(stack: Stack, batch: Batch, *, since: str) -> None:
+    """Until every worker has had two since that time: by the first it learns what happened, at the second it obeys."""
+    seen = f"""
+        SELECT bool_and(chunk.lease_expires_at > batch.{since} + %s * interval '1 second')
           FROM batches_chunk AS chunk JOIN batches_batch AS batch ON batch.id = chunk.batch_id
          WHERE batch.id = %s AND chunk.state = 'running'
     """
-    wait_until(lambda: stack.ask_postgres(seen, LEASE_SECONDS + 2.1, batch.id), "the cancel is seen", 20)
+    wait_until(lambda: stack.ask_postgres(seen, LEASE_SECONDS + 2.1, batch.id), f"{since} is heard of", 20)
 
 
 def finished(sdk: OpenAI, batch: Batch, seconds: float = 60.0) -> Batch:

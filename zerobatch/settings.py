@@ -7,6 +7,7 @@ import dj_database_url
 
 from apps.observability.logs import logging_config
 from zerobatch import env, schedule
+from zerobatch.postgres.connection import Connection
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -81,13 +82,21 @@ _database = dj_database_url.parse(
 DATABASES: dict[str, Any] = {
     "default": {
         **_database,
+        "ENGINE": "zerobatch.postgres",
         # The process's threads share a few connections (architecture.md §3); a pool excludes persistent connections.
         "CONN_MAX_AGE": 0,
         # Looks at a connection before lending it: after a restart of Postgres all of the pool's are dead.
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
             **_database.get("OPTIONS", {}),
-            "pool": {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 5},
+            "pool": {
+                "min_size": 1,
+                "max_size": DATABASE_POOL_SIZE,
+                "timeout": 5,
+                # Give up soon and begin anew: the pauses between attempts double, up to half a minute.
+                "reconnect_timeout": 2,
+                "connection_class": Connection,
+            },
             "connect_timeout": 5,
         },
     }
@@ -146,7 +155,10 @@ INFERENCE_MAX_ATTEMPTS = env.number("INFERENCE_MAX_ATTEMPTS", 4, least=1)
 REDIS_URL = env.url("REDIS_URL", "redis://127.0.0.1:6379/0", ("redis", "rediss"))
 CHUNK_QUEUES = 8
 CELERY_BROKER_URL = REDIS_URL
-CELERY_RESULT_BACKEND = REDIS_URL
+CELERY_BROKER_TRANSPORT = "zerobatch.broker:Transport"
+CELERY_RESULT_BACKEND = f"zerobatch.results:Backend+{REDIS_URL}"
+# The thread of a chunk that is done has better things to do than to wait for Redis.
+CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = {"retry_policy": {"max_retries": 1, "interval_start": 0}}
 CELERY_RESULT_EXPIRES = COMPLETION_WINDOW_SECONDS + 2 * 60 * 60
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None

@@ -3,7 +3,6 @@
 import itertools
 import math
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from apps.batches import leases, workers
 from apps.batches.leases import Beat, Renewal
 from apps.batches.models import Worker
 from apps.batches.states import BatchStatus
+from apps.inference.clock import lease_clock
 from apps.inference.turns import Turn
 from apps.observability.outage import Outage
 
@@ -39,7 +39,7 @@ class Running(Protocol):
     def beat(self) -> Beat: ...
 
     def renewed(self, at: float) -> None:
-        """Its lease holds for LEASE_SECONDS from `at`, seconds of `time.monotonic()`."""
+        """Its lease holds for LEASE_SECONDS from `at`, seconds of `lease_clock`."""
         ...
 
     def halt(self, reason: str) -> None: ...
@@ -134,7 +134,7 @@ class Heartbeat:
             last.halt(YIELDED)
 
     def _pulse(self, runs: list[Running]) -> None:
-        beats, asked_at = [run.beat() for run in runs], time.monotonic()
+        beats, asked_at = [run.beat() for run in runs], lease_clock()
         renewals = {renewal.chunk_id: renewal for renewal in leases.renew(beats)}
         for run, beat in zip(runs, beats, strict=True):
             renewal = renewals.get(beat.chunk_id)

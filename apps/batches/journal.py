@@ -53,11 +53,15 @@ class Journal:
     def __init__(self) -> None:
         self._runs: dict[int, Journaled] = {}
         self._lock = threading.Lock()
+        self._flushing = threading.Lock()
         self._thread: threading.Thread | None = None
 
     @contextmanager
     def keep(self, run: Journaled) -> Iterator[None]:
-        """Flushes the run's entries while the block lasts. What is left at the end is the caller's to flush or drop."""
+        """Flushes the run's entries while the block lasts. What is left at the end is the caller's to flush or drop.
+
+        At the end no flush is under way: one that wrote after the caller's drop would leave a journal behind.
+        """
         with self._lock:
             self._runs[run.chunk_id] = run
             self._ensure_thread()
@@ -66,6 +70,7 @@ class Journal:
         finally:
             with self._lock:
                 self._runs.pop(run.chunk_id, None)
+            self._await_flush()
 
     def _ensure_thread(self) -> None:
         if self._thread is None or not self._thread.is_alive():
@@ -75,9 +80,17 @@ class Journal:
     def _flush_for_ever(self) -> None:
         pause = threading.Event()
         while not pause.wait(FLUSH_SECONDS):
-            with self._lock:
-                runs = list(self._runs.values())
-            flush(runs)
+            with self._flushing:
+                flush(self._current())
+
+    def _current(self) -> list[Journaled]:
+        with self._lock:
+            return list(self._runs.values())
+
+    def _await_flush(self) -> None:
+        """Returns when the flush under way is over; the next one does not know what was taken out before."""
+        self._flushing.acquire()
+        self._flushing.release()
 
 
 journal = Journal()
@@ -118,10 +131,10 @@ def load(chunk_id: int) -> list[Entry]:
         return []
 
 
-def drop(chunk_id: int) -> None:
-    """Forgets a chunk that is done."""
+def drop(*chunk_ids: int) -> None:
+    """Forgets chunks that are done."""
     try:
-        _redis().delete(_key(chunk_id))
+        _redis().delete(*map(_key, chunk_ids))
     except redis.RedisError:
         log.warning("journal not dropped; it will expire", exc_info=True)
 

@@ -1,4 +1,4 @@
-"""Everything that changes a batch's status: one guarded UPDATE for each edge of states.py."""
+"""Everything that changes a batch's status: one guarded UPDATE for each edge of states.py, timed by Postgres' clock."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from apps.api.errors import Conflict, NotFound
 from apps.api.ids import is_wellformed
@@ -69,7 +69,7 @@ def create_failed(request: BatchRequest, input_file: File, errors: list[dict[str
 
 
 def _new(request: BatchRequest, input_file: File, *, total: int, model: str | None) -> Batch:
-    now = timezone.now()
+    window = timedelta(seconds=settings.COMPLETION_WINDOW_SECONDS)
     return Batch(
         project=request.project,
         api_key=request.api_key,
@@ -79,8 +79,8 @@ def _new(request: BatchRequest, input_file: File, *, total: int, model: str | No
         output_expires_after=request.output_expires_after,
         total=total,
         model=model,
-        created_at=now,
-        expires_at=now + timedelta(seconds=settings.COMPLETION_WINDOW_SECONDS),
+        created_at=Now(),
+        expires_at=Now() + window,
     )
 
 
@@ -90,7 +90,7 @@ def move(batch_id: str, target: BatchStatus, **columns: Any) -> bool:
     One UPDATE, guarded by the sources of the edge: False means that somebody else moved the batch first, or that it is
     terminal. When the batch ends, its hold on the input's bytes ends in the same transaction.
     """
-    stamp = {f"{target.value}_at": timezone.now()}
+    stamp = {f"{target.value}_at": Now()}
     with transaction.atomic():
         rows = Batch.objects.filter(pk=batch_id, status__in=sources(target))
         if not rows.update(status=target, **stamp, **columns):

@@ -52,19 +52,22 @@ class Found(NamedTuple):
 
 
 class Watch:
-    """Since when this process has been looking, without a gap in which leases could run out unseen.
+    """When this process last got an answer from Postgres.
 
-    After an outage of Postgres the leases of all runs are over, although their workers live: these get one round of the
-    sweep for their next heartbeat, or every line in flight would be sent again.
+    After an outage the leases of all runs are over, although their workers live: these get one round of the sweep for
+    their next heartbeat, or every line in flight would be sent again.
     """
 
     def __init__(self) -> None:
         self._looked_at = -math.inf
 
     def has_gap(self) -> bool:
-        """True if the last look is longer ago than a lease lasts after its last renewal; notes this one."""
-        before, self._looked_at = self._looked_at, time.monotonic()
-        return self._looked_at - before > max(MOST_SECONDS_BETWEEN_LOOKS, settings.LEASE_SECONDS / 2)
+        """The last look is so long ago that leases may have run out in an outage."""
+        return time.monotonic() - self._looked_at > max(MOST_SECONDS_BETWEEN_LOOKS, settings.LEASE_SECONDS / 2)
+
+    def looked(self) -> None:
+        """Postgres has answered."""
+        self._looked_at = time.monotonic()
 
 
 _watch = Watch()
@@ -74,7 +77,9 @@ def resume(is_idle: IsIdle) -> Found:
     """Chunks that nobody runs and no message will bring back, and batches that only wait to be assembled."""
     if not _watch.has_gap() and (stalled := reclaim_stalled()):
         log.warning("leases ran out", chunks=stalled)
-    return Found(list(_unsent_chunks(is_idle)), _ready_batches())
+    found = Found(list(_unsent_chunks(is_idle)), _ready_batches())
+    _watch.looked()
+    return found
 
 
 def reclaim_stalled() -> int:

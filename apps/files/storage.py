@@ -4,7 +4,7 @@ import io
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,10 @@ class Spool(TemporaryUploadedFile):
 
     def __init__(self, name: str = "spool") -> None:
         folder: Path = settings.SPOOL_DIR
-        folder.mkdir(parents=True, exist_ok=True)
+        with storage_errors("spool", name):
+            folder.mkdir(parents=True, exist_ok=True)
+            spooled = tempfile.NamedTemporaryFile(dir=folder, suffix=".spool")  # noqa: SIM115  closed with the Spool
         # Not TemporaryUploadedFile's own constructor: it writes where Django's one setting says, for all uploads.
-        spooled = tempfile.NamedTemporaryFile(dir=folder, suffix=".spool")  # noqa: SIM115  closed with the Spool
         UploadedFile.__init__(self, spooled, name, "application/jsonl", 0)
 
     def write(self, data: Any, /) -> int:
@@ -57,6 +58,11 @@ class Spool(TemporaryUploadedFile):
         spooled: Any = self.file
         with storage_errors("spool", self.name or ""):
             return int(spooled.write(data))
+
+    def close(self) -> None:
+        """Closes and removes it; on a full disk, what was written and not yet flushed fails once more."""
+        with suppress(OSError):
+            super().close()
 
     def written(self) -> int:
         """Bytes in the file so far."""

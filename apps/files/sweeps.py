@@ -17,8 +17,8 @@ from apps.files.models import File
 
 log = structlog.get_logger(__name__)
 
-ORPHAN_AGE = timedelta(hours=1)
-"""An object this young may belong to an upload whose row is about to be written."""
+ORPHAN_AGE = timedelta(hours=24)
+"""An object this young may belong to an upload whose row is about to be written, also if two clocks differ by hours."""
 SPOOL_AGE = timedelta(hours=24)
 MOST_AT_ONCE = 1_000
 

@@ -5,7 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.core.files.uploadhandler import FileUploadHandler, SkipFile
 
-from apps.api.errors import TooLarge
+from apps.api.errors import StorageError, TooLarge
 from apps.files.storage import Spool
 
 
@@ -31,7 +31,11 @@ class SpoolUploadHandler(FileUploadHandler):
             message = f"The file exceeds the maximum of {settings.MAX_UPLOAD_BYTES} bytes for one upload"
             raise TooLarge(message, code="file_too_large", param="file")
         if self.spool is not None:
-            self.spool.write(raw_data)
+            try:
+                self.spool.write(raw_data)
+            except StorageError:
+                self.upload_interrupted()
+                raise
 
     def file_complete(self, file_size: int) -> Spool | None:
         spool, self.spool = self.spool, None

@@ -2,8 +2,9 @@
 
 import asyncio
 import math
-import time
 from collections.abc import Callable
+
+from apps.inference.clock import lease_clock
 
 
 class Halt:
@@ -17,7 +18,7 @@ class Halt:
     Everything here belongs to the event loop's thread. From another thread: `loop.call_soon(halt.set, "cancelled")`.
     """
 
-    def __init__(self, *, valid_until: float = math.inf, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, valid_until: float = math.inf, clock: Callable[[], float] = lease_clock) -> None:
         self.reason: str | None = None
         self.valid_until = valid_until
         self._clock = clock

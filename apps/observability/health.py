@@ -1,6 +1,7 @@
 """Can this process serve? One probe for each dependency."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import redis
 import structlog
@@ -22,7 +23,8 @@ def _redis() -> None:
 
 
 def _storage() -> None:
-    default_storage.exists("readyz")
+    with suppress(FileNotFoundError):  # nothing has been stored yet; `exists` would take any error for a no
+        default_storage.listdir("")
 
 
 PROBES: dict[str, Callable[[], None]] = {"postgres": _postgres, "redis": _redis, "storage": _storage}

@@ -1,7 +1,6 @@
 """The pipeline with real processes: queues, workers, faults."""
 
 import json
-import os
 import signal
 from typing import Any
 
@@ -10,7 +9,7 @@ import redis
 from openai import OpenAI
 from openai.types import Batch
 
-from tests.conftest import jsonl, line
+from tests.conftest import jsonl
 from tests.fakes.upstream import FakeUpstream
 from tests.integration.conftest import ask
 from tests.integration.test_run import CODES
@@ -81,57 +80,3 @@ def test_a_worker_that_dies_loses_no_line(
     ended = finished(sdk, batch, seconds=90)
     assert ended.status == "completed"
     assert_every_line_once(sdk, ended, names)
-
-
-def test_a_batch_created_while_the_broker_is_down_runs_when_it_is_back(stack: Stack, sdk: OpenAI) -> None:
-    supervisor, broker = stack.pid("supervisor"), stack.pid("redis")
-    os.kill(supervisor, signal.SIGSTOP)  # so that it does not bring the broker back at once
-    try:
-        os.kill(broker, signal.SIGKILL)
-        batch = submit(sdk, jsonl([line()]))
-        assert batch.status == "in_progress"
-    finally:
-        os.kill(supervisor, signal.SIGCONT)
-
-    assert finished(sdk, batch, seconds=90).status == "completed"
-
-
-def test_a_broker_that_forgets_everything_loses_no_line(stack: Stack, sdk: OpenAI, held: FakeUpstream) -> None:
-    names = [f"line {number}" for number in range(300)]
-    before = held.request_count
-    batch = submit(sdk, jsonl([ask("echo", name) for name in names]))
-    held.wait_for_requests(before + 50)
-
-    with redis.Redis.from_url(stack.env["REDIS_URL"]) as broker:
-        broker.flushall()
-    held.gate.open()
-
-    ended = finished(sdk, batch, seconds=90)
-    assert ended.status == "completed"
-    assert_every_line_once(sdk, ended, names)
-
-
-def test_a_batch_survives_the_deletion_of_its_input(sdk: OpenAI, held: FakeUpstream) -> None:
-    before = held.request_count
-    batch = submit(sdk, jsonl([ask("echo", str(number)) for number in range(300)]))
-    held.wait_for_requests(before + 50)
-
-    assert sdk.files.delete(batch.input_file_id).deleted
-    held.gate.open()
-
-    ended = finished(sdk, batch)
-    assert ended.status == "completed"
-    assert_every_line_once(sdk, ended, [str(number) for number in range(300)])
-
-
-def test_an_upstream_that_comes_back_gets_every_line(sdk: OpenAI, witness: FakeUpstream) -> None:
-    witness.stop()
-    try:
-        batch = submit(sdk, jsonl([ask("echo", str(number)) for number in range(50)]))
-        wait_until(lambda: sdk.batches.retrieve(batch.id).status == "in_progress", "the batch waits")
-    finally:
-        witness.start()
-
-    ended = finished(sdk, batch)
-    assert ended.request_counts is not None
-    assert ended.request_counts.completed == 50

@@ -13,6 +13,8 @@
 
 A GET is not a line, and no counter of requests sees it: `/v1/models` lists no models, at once; `probes` counts these.
 
+A `mood`, such as `Mood(503)`, answers every line instead of its model, until it is None again.
+
 Run it alone with `python -m tests.fakes.upstream --port 9000 --latency-ms 20`.
 """
 
@@ -86,6 +88,14 @@ class Gate:
                 turn.set_result(None)
 
 
+@dataclass(frozen=True, slots=True)
+class Mood:
+    """What the whole server answers for a while, whoever asks for what; `retry_after` in seconds, if it names any."""
+
+    status: int
+    retry_after: int | None = None
+
+
 @dataclass
 class Exchange:
     """One request being answered: the aiohttp side and what its body asks for."""
@@ -118,6 +128,8 @@ class FakeUpstream:
         self.count_by_request_id: Counter[str] = Counter()
         self.request_count = 0
         self.probes = 0
+        self.mood: Mood | None = None
+        self.turned_away: Counter[str] = Counter()  # by x-request-id; these are among the requests counted above
         self.in_flight = 0
         self.max_in_flight = 0
         self._record = record
@@ -179,6 +191,8 @@ class FakeUpstream:
             if self.latency:
                 await asyncio.sleep(self.latency)
             await self.gate.passed()
+            if self.mood is not None:
+                return self._turn_away(request, self.mood)
             return await self._play(request, body)
         finally:
             self.in_flight -= 1
@@ -189,6 +203,10 @@ class FakeUpstream:
             return error_answer(404, f"There is nothing at {request.path}")
         self.probes += 1
         return web.json_response({"object": "list", "data": []})
+
+    def _turn_away(self, request: web.BaseRequest, mood: Mood) -> web.Response:
+        self.turned_away[request.headers.get("x-request-id", "")] += 1
+        return error_answer(mood.status, f"In the mood for {mood.status}", retry_after=mood.retry_after)
 
     def _note(self, request: web.BaseRequest, body: bytes) -> None:
         with self._arrived:

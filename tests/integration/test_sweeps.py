@@ -31,7 +31,7 @@ def found(*, idle: bool = True) -> list[int]:
 @pytest.fixture(autouse=True)
 def _has_looked_before(monkeypatch: pytest.MonkeyPatch) -> None:
     watch = sweeps.Watch()
-    watch.has_gap()
+    watch.looked()
     monkeypatch.setattr(sweeps, "_watch", watch)
 
 
@@ -150,16 +150,15 @@ def test_a_queue_is_idle_when_redis_has_nothing_in_it() -> None:
 def test_after_an_outage_the_workers_get_a_round_to_renew_their_leases(
     chunk: Chunk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = iter([100.0, 110.0, 170.0, 180.0])
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(sweeps, "_watch", sweeps.Watch())
 
-    def look_with_a_lease_that_is_over() -> str:
+    def look_with_a_lease_that_is_over(now: float) -> str:
+        monkeypatch.setattr(time, "monotonic", lambda: now)
         Chunk.objects.update(state=ChunkState.RUNNING, lease_expires_at=ago(seconds=1))
         found()
         return Chunk.objects.get().state
 
-    states = [look_with_a_lease_that_is_over() for _ in range(4)]
+    states = [look_with_a_lease_that_is_over(now) for now in (100.0, 110.0, 170.0, 180.0)]
 
     assert states == ["running", "pending", "running", "pending"], "the first look, and the one after a gap, only look"
 

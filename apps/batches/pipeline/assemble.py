@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from apps.api.errors import StorageError
 from apps.api.ids import new_id
-from apps.batches import heartbeat, leases, lifecycle
+from apps.batches import heartbeat, journal, leases, lifecycle
 from apps.batches.models import Batch, Chunk
 from apps.batches.pipeline.parts import ERROR, KINDS, OUTPUT
 from apps.batches.states import BatchStatus, ChunkState
@@ -139,6 +139,8 @@ def _clear_up(batch: Batch) -> None:
     """
     try:
         storage.clear(storage.parts_folder(batch.pk))
+        # Of chunks that were committed while Redis was away the journal is still there.
+        journal.drop(*Chunk.objects.filter(batch=batch).values_list("pk", flat=True))
         failpoints.reach("assemble.parts_removed")
         uploads.remove_if_unread(batch.input_file_id)
     except StorageError:

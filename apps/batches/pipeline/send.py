@@ -3,7 +3,6 @@
 import asyncio
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Iterable
 from functools import partial
@@ -19,6 +18,7 @@ from apps.batches.pipeline import parts
 from apps.batches.pipeline.parts import ERROR, KINDS, OUTPUT, InputLine, Parts, model_of
 from apps.batches.states import WaitingReason
 from apps.inference.client import no_upstream
+from apps.inference.clock import lease_clock
 from apps.inference.halt import Halt
 from apps.inference.loop import shared_loop
 from apps.inference.pool import NoUpstream
@@ -51,7 +51,7 @@ class ChunkRun:
         self.unsent_reason = ""
         self.waits_for_storage = False
         self.is_cut_off = threading.Event()
-        self._valid_until = time.monotonic() + settings.LEASE_SECONDS
+        self._valid_until = lease_clock() + settings.LEASE_SECONDS
         self._claim = claim
         self._lines = lines
         self._waiting: deque[tuple[int, InputLine]] = deque()
@@ -95,7 +95,7 @@ class ChunkRun:
         shared_loop().call_soon(self._halt.prolong, self._valid_until)
 
     def holds_its_lease(self) -> bool:
-        return time.monotonic() < self._valid_until
+        return lease_clock() < self._valid_until
 
     def _waiting_reason(self) -> str:
         """A WaitingReason, or an empty text while lines are in flight or nothing is left to send."""
