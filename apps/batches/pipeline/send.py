@@ -23,8 +23,8 @@ from apps.inference.halt import Halt
 from apps.inference.loop import shared_loop
 from apps.inference.results import Completed, Failed, LineRequest, Result, Unsent
 from apps.inference.transport import AiohttpTransport
-from apps.inference.upstream import Upstream
 from apps.inference.usage import NO_USAGE, Usage
+from apps.upstreams import catalogue
 
 # A line may nest a thousand levels (wire.md §6), and msgspec counts each against Python's limit.
 sys.setrecursionlimit(max(sys.getrecursionlimit(), 4_000))
@@ -199,13 +199,5 @@ def unsent_error(reason: str, unsent: Unsent) -> Failed:
 @cache
 def inference_client() -> Client:
     """The client of this process; its session and slots live as long as the process. For the event loop's thread."""
-    upstream = Upstream(
-        name="default",
-        base_url=settings.INFERENCE_BASE_URL,
-        api_key=settings.INFERENCE_API_KEY or None,
-        max_in_flight=settings.INFERENCE_MAX_IN_FLIGHT,
-        connect_timeout=settings.INFERENCE_CONNECT_TIMEOUT,
-        read_timeout=settings.INFERENCE_READ_TIMEOUT,
-        max_attempts=settings.INFERENCE_MAX_ATTEMPTS,
-    )
+    upstream = catalogue.from_settings()
     return Client(upstream, AiohttpTransport(upstream.connect_timeout, upstream.read_timeout))
