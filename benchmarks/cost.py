@@ -18,7 +18,7 @@ from benchmarks import client, inputs, machine, processes, servers
 
 LINE_BYTES = 1024
 SPREAD = 0.1
-IN_FLIGHT = 128  # of the bare script: what two workers have with the default INFERENCE_MAX_IN_FLIGHT
+IN_FLIGHT = 128  # of the bare script: the default INFERENCE_MAX_IN_FLIGHT, which all workers share
 WARM_UP_LINES = 2_000
 SETTLE_SECONDS = 1.0
 MOST_RATIO = 2.0

@@ -31,6 +31,8 @@ LEASE_SECONDS = 5
 """Short, so that a dead worker's chunks wait for seconds in tests, not for half a minute."""
 OWN_SERVICES = {"DATABASE_URL": "", "REDIS_URL": "", "STORAGE_DIR": "", "PORT": ""}
 """What the environment may name for the tests is not for the stack: drills kill its database."""
+SLOTS = {"INFERENCE_MAX_IN_FLIGHT": "64"}
+"""What the drills count with, for each worker. 128 for both, the default, once the workers share them."""
 FULL_DISK_BYTES = 1_000
 """A file may grow so far on a disk that is full: writes do fail, but not the first byte's."""
 TERMINAL = {"completed", "failed", "expired", "cancelled"}
@@ -65,7 +67,7 @@ class Stack:
         with (var_dir / "devstack.log").open("w") as output:
             self._process = subprocess.Popen(
                 [sys.executable, ROOT / "manage.py", "devstack"],
-                env={**os.environ, **OWN_SERVICES, "VAR_DIR": str(var_dir), **environ},
+                env={**os.environ, **OWN_SERVICES, **SLOTS, "VAR_DIR": str(var_dir), **environ},
                 cwd=var_dir,
                 stdout=output,
                 stderr=subprocess.STDOUT,

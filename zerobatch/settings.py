@@ -14,6 +14,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 # --- Django -----------------------------------------------------------------------------------------------------------
 INSECURE_SECRET_KEY = "insecure-until-SECRET_KEY-is-set"  # noqa: S105  refused outside DEBUG by the check zerobatch.E001
 SECRET_KEY = env.text("SECRET_KEY", INSECURE_SECRET_KEY)
+SECRET_KEY_FALLBACKS = env.words("SECRET_KEY_FALLBACKS")
 DEBUG = env.flag("DEBUG", default=False)
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
@@ -30,6 +31,7 @@ INSTALLED_APPS = [
     "apps.observability",
     "apps.projects",
     "apps.files",
+    "apps.upstreams",
     "apps.batches",
     "apps.devstack",
 ]
@@ -144,9 +146,11 @@ CHUNK_BYTES = env.number("CHUNK_BYTES", 4_000_000, least=1)
 LEASE_SECONDS = env.number("LEASE_SECONDS", 30, least=5)
 HEARTBEAT_SECONDS = 2
 DRAIN_SECONDS = env.number("DRAIN_SECONDS", 60, least=0)
+
+# --- The upstream while there are no rows (architecture.md §4) --------------------------------------------------------
 INFERENCE_BASE_URL = env.url("INFERENCE_BASE_URL", "http://127.0.0.1:8080/v1", ("http", "https"))
 INFERENCE_API_KEY = env.text("INFERENCE_API_KEY")
-INFERENCE_MAX_IN_FLIGHT = env.number("INFERENCE_MAX_IN_FLIGHT", 64, least=1)
+INFERENCE_MAX_IN_FLIGHT = env.number("INFERENCE_MAX_IN_FLIGHT", 128, least=1)
 INFERENCE_CONNECT_TIMEOUT = env.number("INFERENCE_CONNECT_TIMEOUT", 10, least=1)
 INFERENCE_READ_TIMEOUT = env.number("INFERENCE_READ_TIMEOUT", 600, least=1)
 INFERENCE_MAX_ATTEMPTS = env.number("INFERENCE_MAX_ATTEMPTS", 4, least=1)

@@ -8,12 +8,16 @@ from functools import cached_property
 
 @dataclass(frozen=True)
 class Upstream:
-    """One inference server. Timeouts are in seconds, `max_in_flight` in requests; `max_attempts` includes the first."""
+    """One inference server. Two are equal when nothing about them differs, so a change is seen by comparing.
+
+    Timeouts are in seconds; `max_in_flight` is in requests of all processes together; `max_attempts` includes the
+    first; `models` are glob patterns as of `fnmatch`.
+    """
 
     name: str
     base_url: str
     api_key: str | None = field(default=None, repr=False)
-    max_in_flight: int = 64
+    max_in_flight: int = 128
     connect_timeout: float = 10.0
     read_timeout: float = 600.0
     max_attempts: int = 4
@@ -25,7 +29,10 @@ class Upstream:
         return self._root + path
 
     def serves(self, model: str | None) -> bool:
-        """One of its patterns matches the model; a line that names none goes where anything goes."""
+        """Whether a pattern matches the line's model, upper and lower case apart.
+
+        A line without a model goes where the empty text is matched: to `*`, whose server has a model of its own choice.
+        """
         return any(fnmatchcase(model or "", pattern) for pattern in self.models)
 
     @property

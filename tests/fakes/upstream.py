@@ -3,7 +3,7 @@
 | model | answer |
 |---|---|
 | `echo`, none, or any other name | 200, the last user message as content, `USAGE`, `x-request-id: req_up_<n>` |
-| `status-NNN` | that status with an OpenAI error body, param `model`; 429 and 503 say `Retry-After: 1` |
+| `status-NNN` | that status with an OpenAI error body, param `model`; 429 and 503 say `Retry-After: 1`, 3xx lead back |
 | `quota` / `context` | 429 `insufficient_quota` / 400 `context_length_exceeded` |
 | `garbage` / `truncated` / `reset` | 200 that is not JSON / closes in mid-body / closes without an answer |
 | `hang` | nothing until `release()`, then echo |
@@ -11,7 +11,8 @@
 | `slow-MS` | echo after MS milliseconds |
 | `pretty` / `surrogate` / `big-BYTES` | echo over many lines / with a lone `\\ud83d` / with a content of that size |
 
-A GET is not a line, and no counter of requests sees it: `/v1/models` lists no models, at once; `probes` counts these.
+A GET is not a line, and no counter of requests sees it: `/v1/models` lists `models`, at once, or answers as the model
+that `probes_as` names; `probes` counts these.
 
 A `mood`, such as `Mood(503)`, answers every line instead of its model, until it is None again.
 
@@ -130,6 +131,9 @@ class FakeUpstream:
         self.probes = 0
         self.mood: Mood | None = None
         self.turned_away: Counter[str] = Counter()  # by x-request-id; these are among the requests counted above
+        self.probes_as = ""
+        self.probe_headers: Mapping[str, str] = {}  # of the last probe
+        self.models: list[str] = []
         self.in_flight = 0
         self.max_in_flight = 0
         self._record = record
@@ -182,7 +186,7 @@ class FakeUpstream:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method == "GET":
-            return self._answer_probe(request)
+            return await self._answer_probe(request)
         body = await request.content.read()  # unlike request.read(), of any size
         self._note(request, body)
         self.in_flight += 1
@@ -197,12 +201,15 @@ class FakeUpstream:
         finally:
             self.in_flight -= 1
 
-    def _answer_probe(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _answer_probe(self, request: web.BaseRequest) -> web.StreamResponse:
         """Neither latency nor a closed gate holds it back: those are for lines."""
         if request.path != "/v1/models":
             return error_answer(404, f"There is nothing at {request.path}")
         self.probes += 1
-        return web.json_response({"object": "list", "data": []})
+        self.probe_headers = request.headers
+        if self.probes_as:
+            return await self._play(request, orjson.dumps({"model": self.probes_as}))
+        return web.json_response({"object": "list", "data": [{"id": model} for model in self.models]})
 
     def _turn_away(self, request: web.BaseRequest, mood: Mood) -> web.Response:
         self.turned_away[request.headers.get("x-request-id", "")] += 1
@@ -256,7 +263,10 @@ async def echo(_: FakeUpstream, exchange: Exchange) -> web.StreamResponse:
 
 async def status(_: FakeUpstream, exchange: Exchange) -> web.StreamResponse:
     wait = 1 if exchange.argument in (429, 503) else None
-    return error_answer(exchange.argument, f"Scripted {exchange.argument}", retry_after=wait)
+    answer = error_answer(exchange.argument, f"Scripted {exchange.argument}", retry_after=wait)
+    if 300 <= exchange.argument < 400:
+        answer.headers["location"] = "/v1/models"
+    return answer
 
 
 async def quota(_: FakeUpstream, _exchange: Exchange) -> web.StreamResponse:

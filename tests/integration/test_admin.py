@@ -45,7 +45,9 @@ def test_a_key_is_revoked_by_an_action(admin: Client, alice: Person) -> None:
     assert ApiKey.objects.verify(alice.secret) is None
 
 
-@pytest.mark.parametrize("model", ["projects/project", "projects/apikey", "files/file", "batches/batch"])
+@pytest.mark.parametrize(
+    "model", ["projects/project", "projects/apikey", "files/file", "batches/batch", "upstreams/upstream"]
+)
 def test_every_list_can_be_seen_and_searched(admin: Client, alice: Person, model: str) -> None:
     new_batch(alice, [line()])
     uploaded(alice, jsonl([line()]))

@@ -26,6 +26,22 @@ def test_no_process_starts_with_failpoints_outside_debug(command: list[str]) -> 
     assert "zerobatch.E002" in refused.stderr + refused.stdout
 
 
+@pytest.mark.parametrize(
+    ("environ", "check_id"),
+    [
+        ({"INFERENCE_BASE_URL": "http://operator:hunter2@gpu:8000/v1"}, "zerobatch.E003"),
+        ({"INFERENCE_BASE_URL": "http://gpu:8000/v1?key=hunter2"}, "zerobatch.E003"),
+        ({"INFERENCE_API_KEY": "hunter2\nx-evil: yes"}, "zerobatch.E004"),
+    ],
+)
+def test_no_process_starts_with_an_upstream_that_no_row_could_be(environ: dict[str, str], check_id: str) -> None:
+    refused = start(GUNICORN, **environ)
+
+    assert refused.returncode != 0
+    assert check_id in refused.stderr + refused.stdout
+    assert "hunter2" not in refused.stderr + refused.stdout
+
+
 @pytest.mark.parametrize("command", [GUNICORN, WORKER])
 def test_no_process_starts_without_a_secret_key(command: list[str]) -> None:
     refused = start(command, SECRET_KEY="")
