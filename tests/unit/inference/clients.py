@@ -8,8 +8,8 @@ import orjson
 
 from apps.inference.breaker import Sleep
 from apps.inference.client import Client, LineRequest
+from apps.inference.curl import CurlTransport
 from apps.inference.halt import Halt
-from apps.inference.transport import AiohttpTransport
 from apps.inference.upstream import Upstream
 from tests.fakes.upstream import FakeUpstream
 
@@ -43,7 +43,7 @@ async def client_of(
 ) -> AsyncIterator[Client]:
     """A client whose jitter always is the full back-off. Every slot must be back when the test is done."""
     upstream = Upstream("fake", fake.base_url, api_key=api_key, max_in_flight=max_in_flight, max_attempts=max_attempts)
-    transport = AiohttpTransport(connect_timeout=5.0, read_timeout=read_timeout)
+    transport = CurlTransport(connect_timeout=5.0, read_timeout=read_timeout)
     pause = Halt.wait if pauses is None else pauses
     client = Client(upstream, transport, jitter=lambda: 1.0, pause=pause, sleep=sleep)
     try:
