@@ -19,10 +19,10 @@ from apps.batches.pipeline.parts import ERROR, KINDS, OUTPUT, InputLine, Parts
 from apps.batches.states import WaitingReason
 from apps.inference.client import Client
 from apps.inference.clock import lease_clock
+from apps.inference.curl import CurlTransport
 from apps.inference.halt import Halt
 from apps.inference.loop import shared_loop
 from apps.inference.results import Completed, Failed, LineRequest, Result, Unsent
-from apps.inference.transport import AiohttpTransport
 from apps.inference.upstream import Upstream
 from apps.inference.usage import NO_USAGE, Usage
 
@@ -208,4 +208,4 @@ def inference_client() -> Client:
         read_timeout=settings.INFERENCE_READ_TIMEOUT,
         max_attempts=settings.INFERENCE_MAX_ATTEMPTS,
     )
-    return Client(upstream, AiohttpTransport(upstream.connect_timeout, upstream.read_timeout))
+    return Client(upstream, CurlTransport(upstream.connect_timeout, upstream.read_timeout))
