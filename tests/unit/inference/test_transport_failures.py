@@ -3,6 +3,7 @@
 import asyncio
 import random
 import socket
+import time
 from collections.abc import Iterator
 
 import orjson
@@ -81,6 +82,16 @@ def test_silence_on_a_kept_connection_is_no_answer(trial: Trial) -> None:
     with serving(holding(OK)) as server:
         fails_with(NoAnswer, lambda: trial.run(story, read_timeout=0.2))
     assert server.connections == 1
+
+
+def test_no_timeout_is_lost_on_a_busy_loop(trial: Trial, fake: FakeUpstream) -> None:
+    async def story(transport: Transport) -> None:
+        loop = asyncio.get_running_loop()
+        # In the turn in which libcurl names its time-out the loop's clock then is late.
+        loop.call_soon(loop.call_soon, time.sleep, 0.15)
+        await transport.send(f"{fake.base_url}/chat/completions", {}, chat("hang"))
+
+    fails_with(NoAnswer, lambda: trial.run(lambda transport: asyncio.wait_for(story(transport), 5), read_timeout=0.4))
 
 
 def test_an_upstream_that_went_away_between_two_requests_is_away(trial: Trial, fake: FakeUpstream) -> None:
