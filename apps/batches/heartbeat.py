@@ -4,7 +4,7 @@ import itertools
 import math
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -51,7 +51,10 @@ class Running(Protocol):
 
 
 class Heartbeat:
-    """The runs and assemblies of one process, and the thread that speaks for them."""
+    """The runs and assemblies of one process, and the thread that speaks for them.
+
+    `each_beat` is called with every heartbeat, for whoever else wants to look at Postgres every two seconds.
+    """
 
     def __init__(self) -> None:
         self._runs: dict[int, Running] = {}
@@ -61,6 +64,7 @@ class Heartbeat:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self.each_beat: Callable[[], None] = lambda: None
         self._outage = Outage("heartbeats to Postgres")
 
     def announce(self, worker: Worker, most_runs: int) -> None:
@@ -115,6 +119,7 @@ class Heartbeat:
             leases.renew_assemblies(assemblies)
         if self._worker and not self._stopping:
             workers.seen(self._worker)
+        self.each_beat()
 
     def make_way(self) -> None:
         """Lets go of a chunk if this process is full while somebody has no chunk running anywhere.

@@ -112,11 +112,11 @@ SELECT open.id
        LEFT JOIN ({RUNNING_BY_PROJECT}) AS running ON running.project_id = open.project_id
  ORDER BY coalesce(running.chunks, 0), open.created_at, open.id
  LIMIT 20
-"""
+"""  # noqa: S608  made of constants
 STARVING = f"""
 SELECT DISTINCT batch.project_id {WITH_PENDING}
    AND batch.project_id NOT IN (SELECT running.project_id FROM ({RUNNING_BY_PROJECT}) AS running)
-"""
+"""  # noqa: S608
 
 
 def renew(beats: Sequence[Beat]) -> list[Renewal]:

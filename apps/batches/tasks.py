@@ -24,6 +24,7 @@ from apps.batches.pipeline.run import Outcome, Ran
 from apps.batches.sweeps import PendingChunk
 from apps.observability import failpoints
 from apps.observability.pileup import once_a_round
+from apps.upstreams import live
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +76,8 @@ def finalize(batch_id: str) -> None:
 def write_off(batch_id: str) -> None:
     """Ends the pending chunks of a cancelled or overdue batch without waiting for their turn in the queue."""
     for _, chunk_id in sweeps.chunks_of(batch_id):
-        _go_on(run.run(chunk_id))
+        run.run(chunk_id)
+    _try(partial(_finalize_after, batch_id))
 
 
 @shared_task(name="batches.resume", ignore_result=True)
@@ -104,6 +106,8 @@ def purge() -> None:
 def say_that_we_are_here(sender: Any, **_: object) -> None:
     """A worker that takes chunks shows itself from now on, so that people can tell none from an idle one."""
     if any(queue.startswith("chunks.") for queue in current_app.amqp.queues.consume_from):
+        live.follow()  # its share of the upstreams takes seconds to be known: before the first batch needs it
+        heartbeat.each_beat = live.follow
         heartbeat.announce(Worker(name=sender.hostname), most_runs=sender.controller.concurrency)
 
 

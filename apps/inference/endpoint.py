@@ -13,12 +13,14 @@ from apps.inference.errors import NoAnswer, TransportError, UpstreamAway
 from apps.inference.limiter import AdaptiveLimit
 from apps.inference.presence import Presence
 from apps.inference.results import LineRequest
-from apps.inference.retry import Jitter
+from apps.inference.retry import Jitter, busy_wait
 from apps.inference.standing import Congestion, Standing
 from apps.inference.transport import Transport
 from apps.inference.upstream import Upstream
 
 PROBE_PATH = "/v1/models"
+REST_CAP_SECONDS = 5.0
+"""Longest time without a line to a busy upstream, so that its recovery is noticed soon."""
 
 Clock = Callable[[], float]
 """Seconds; `time.monotonic` outside tests."""
@@ -46,9 +48,12 @@ class Endpoint:
         self._transport = transport
         self._on_room = on_room
         self._clock = clock
+        self._jitter = jitter
         self._limit = AdaptiveLimit(upstream.max_in_flight)
         self._paused = not upstream.enabled
         self._retired = False
+        self._refusals = 0
+        self._rest: asyncio.TimerHandle | None = None
         self._headers = _constant_headers(upstream)
         self._congestion = Congestion(clock=clock)
         probe = partial(transport.probe, upstream.url(PROBE_PATH), self._headers)
@@ -66,7 +71,12 @@ class Endpoint:
 
     @property
     def has_room(self) -> bool:
-        return self.in_flight < self._limit.limit and not self._paused
+        return self.in_flight < self._limit.limit and not self._paused and self._rest is None
+
+    @property
+    def wants_more(self) -> bool:
+        """It is this process's share that holds lines back, and nothing else."""
+        return self.in_flight >= self._limit.ceiling and not self._paused and self._rest is None
 
     @property
     def standing(self) -> Standing | None:
@@ -111,6 +121,7 @@ class Endpoint:
     def retire(self) -> None:
         """The upstream was removed or changed: nothing more is sent, and the last answer closes the connections."""
         self._retired = self._paused = True
+        self._on_room = lambda _: None
         if not self.in_flight:
             self._close()
 
@@ -125,12 +136,28 @@ class Endpoint:
         self._breaker.answers()
         verdict = classify(answer)
         if isinstance(verdict, Busy):
-            self._congestion.busy()
-            self._limit.on_congestion(self._clock(), sent_at)
+            self._refused(verdict, sent_at)
         else:
+            self._refusals = 0
             self._congestion.over()
             self._limit.on_answer(self._clock(), sent_at, self.in_flight)
         return verdict
+
+    def _refused(self, busy: Busy, sent_at: float) -> None:
+        """Sends less. With a single line in flight there is no less: then the endpoint rests for a while.
+
+        Or else one line after the other would go and be turned away, a new one at each round trip.
+        """
+        self._congestion.busy()
+        self._limit.on_congestion(self._clock(), sent_at)
+        if self._limit.limit <= 1 and self._rest is None:
+            seconds = min(REST_CAP_SECONDS, busy_wait(self._refusals, busy.retry_after, self._jitter))
+            self._rest = asyncio.get_running_loop().call_later(seconds, self._rested)
+            self._refusals += 1
+
+    def _rested(self) -> None:
+        self._rest = None
+        self._on_room(self)
 
     def _unanswered(self, error: TransportError, sent_at: float) -> Verdict:
         self._congestion.over()
@@ -152,6 +179,8 @@ class Endpoint:
 
     def _close(self) -> None:
         self._breaker.end()
+        if self._rest is not None:
+            self._rest.cancel()
         self._closing = asyncio.ensure_future(self._transport.close())  # kept: the loop holds tasks but weakly
 
 

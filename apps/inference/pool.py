@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from functools import lru_cache
-from typing import NamedTuple
+from functools import lru_cache, partial
+from typing import NamedTuple, Protocol
 
+from apps.inference.blocks import Demand
 from apps.inference.endpoint import Endpoint
 from apps.inference.halt import Halt
 from apps.inference.standing import Standing
@@ -15,6 +16,20 @@ MOST_ROUTES = 1_000
 
 MakeEndpoint = Callable[[Upstream, Callable[[Endpoint], object]], Endpoint]
 """Makes the endpoint of an upstream, with what it shall call when it has room."""
+
+
+class Shares(Protocol):
+    """Says how much of each upstream's `max_in_flight` this process may use; SlotBlocks, where there is a fleet."""
+
+    def register(self, name: str, cap: int, demand: Callable[[], Demand], grant: Callable[[int], None]) -> None: ...
+
+    def resize(self, name: str, cap: int) -> None: ...
+
+    def unregister(self, name: str) -> None: ...
+
+    def hurry(self, name: str) -> None:
+        """More is wanted than was granted."""
+        ...
 
 
 class NoUpstream(Exception):
@@ -40,8 +55,9 @@ class Pool:
     goes to whose turn it is. So who finds nobody waiting takes a slot at once, at the cost of a comparison or two.
     """
 
-    def __init__(self, make_endpoint: MakeEndpoint) -> None:
+    def __init__(self, make_endpoint: MakeEndpoint, shares: Shares | None = None) -> None:
         self._make_endpoint = make_endpoint
+        self._shares = shares
         self._endpoints: dict[str, Endpoint] = {}
         self._turns = Turns()
         self._route = lru_cache(MOST_ROUTES)(self._find_route)
@@ -57,11 +73,15 @@ class Pool:
             old = before.get(upstream.name)
             if old is not None and old.adopt(upstream):
                 self._endpoints[upstream.name] = before.pop(upstream.name)
+                self._resize(old)
+            elif old is not None:
+                self._retire(before.pop(upstream.name))
+                self._add(upstream)
             else:
-                self._endpoints[upstream.name] = self._make_endpoint(upstream, self.serve)
+                self._add(upstream)
         self._route.cache_clear()
         for endpoint in before.values():
-            endpoint.retire()
+            self._retire(endpoint)
         for waiter in list(self._turns.drain()):
             self._queue_again(waiter)
         for endpoint in self.endpoints:
@@ -80,10 +100,6 @@ class Pool:
         if not standings or None in standings:
             return None
         return Standing.UPSTREAM_BUSY if Standing.UPSTREAM_BUSY in standings else Standing.UPSTREAM_PAUSED
-
-    def backlog(self, endpoint: Endpoint) -> int:
-        """Lines that wait and that this endpoint may serve."""
-        return self._turns.backlog(endpoint.name)
 
     async def acquire(
         self, halt: Halt, model: str | None = None, turn: Turn = ANYBODY, backlog: int = 1
@@ -114,6 +130,28 @@ class Pool:
             endpoint.take(waiter.project)
             waiter.slot.set_result(Slot(endpoint, waiter.project))
 
+    def _add(self, upstream: Upstream) -> None:
+        endpoint = self._endpoints[upstream.name] = self._make_endpoint(upstream, self.serve)
+        if self._shares is not None:
+            endpoint.set_share(0)
+            demand = partial(self._demand, endpoint)
+            self._shares.register(upstream.name, upstream.max_in_flight, demand, endpoint.set_share)
+
+    def _resize(self, endpoint: Endpoint) -> None:
+        cap = endpoint.upstream.max_in_flight
+        if self._shares is None:
+            endpoint.set_share(cap)
+        else:
+            self._shares.resize(endpoint.name, cap)
+
+    def _retire(self, endpoint: Endpoint) -> None:
+        if self._shares is not None:
+            self._shares.unregister(endpoint.name)
+        endpoint.retire()
+
+    def _demand(self, endpoint: Endpoint) -> Demand:
+        return Demand(endpoint.in_flight + self._turns.backlog(endpoint.name), endpoint.in_flight)
+
     def _take(self, route: Route, project: str) -> Slot | None:
         """A slot where the fewest requests are in flight, if there is one free."""
         free = [endpoint for name in route if (endpoint := self._endpoints[name]).has_room]
@@ -124,7 +162,9 @@ class Pool:
         return Slot(endpoint, project)
 
     async def _queue_up(self, halt: Halt, model: str | None, turn: Turn, backlog: int) -> Slot | None:
-        waiter = self._turns.add(self.route(model), model, turn, backlog)
+        route = self.route(model)
+        waiter = self._turns.add(route, model, turn, backlog)
+        self._ask_for_more(route)
         halt.watch(waiter.slot)
         try:
             return (await waiter.slot) or None  # the halt resolves it to False
@@ -135,6 +175,12 @@ class Pool:
             raise
         finally:
             halt.unwatch(waiter.slot)
+
+    def _ask_for_more(self, route: Route) -> None:
+        if self._shares is not None:
+            for name in route:
+                if self._endpoints[name].wants_more:
+                    self._shares.hurry(name)
 
     def _queue_again(self, waiter: Waiter) -> None:
         try:

@@ -13,15 +13,14 @@ log = structlog.get_logger(__name__)
 
 
 def load() -> list[Upstream]:
-    """By name, in one query. Empty when there are rows and none of them can be used.
+    """By name, in one query.
 
     Rows replace the environment's upstream, also while all are disabled: who turns the last one off wants no line sent.
-    A row whose key cannot be read counts as disabled; it would be asked without its key, and fail every line.
+    Lines wait for an upstream that is disabled, if there is no other for them. A row whose key cannot be read counts as
+    disabled; it would be asked without its key, and fail every line.
     """
     rows = list(models.Upstream.objects.order_by("name"))
-    if not rows:
-        return [from_settings()]
-    return [upstream for row in rows if row.enabled and (upstream := _usable(row))]
+    return [_readable(row) for row in rows] if rows else [from_settings()]
 
 
 def from_settings() -> Upstream:
@@ -38,25 +37,30 @@ def from_settings() -> Upstream:
 
 
 def from_row(row: models.Upstream) -> Upstream:
-    """What a row describes, enabled or not; raises Undecryptable."""
+    """What a row describes; raises Undecryptable."""
+    return _upstream(row, row.api_key or None, enabled=row.enabled)
+
+
+def _upstream(row: models.Upstream, api_key: str | None, *, enabled: bool) -> Upstream:
     return Upstream(
         name=row.name,
         base_url=row.base_url,
-        api_key=row.api_key or None,
+        api_key=api_key,
         max_in_flight=row.max_in_flight,
         connect_timeout=row.connect_timeout,
         read_timeout=row.read_timeout,
         max_attempts=settings.INFERENCE_MAX_ATTEMPTS,
         models=row.patterns,
+        enabled=enabled,
     )
 
 
-def _usable(row: models.Upstream) -> Upstream | None:
+def _readable(row: models.Upstream) -> Upstream:
     try:
         return from_row(row)
     except Undecryptable:
         _say_unreadable(row.name, row.api_key_encrypted)
-        return None
+        return _upstream(row, None, enabled=False)
 
 
 @lru_cache(maxsize=256)  # says it once a process for each key, not at every look

@@ -17,6 +17,11 @@ class Watch:
         self._last: list[Upstream] | None = None
         self._outage = Outage("upstreams in Postgres")
 
+    @property
+    def has_found(self) -> bool:
+        """Some look has succeeded."""
+        return self._last is not None
+
     def look(self) -> list[Upstream] | None:
         """All upstreams if they differ from what the last look found, else None; the first look finds them new.
 

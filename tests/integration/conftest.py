@@ -2,30 +2,42 @@
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
 
 from apps.batches.models import Batch, Chunk
-from apps.batches.pipeline import assemble, run, send
+from apps.batches.pipeline import assemble, run
+from apps.inference.client import Client
 from apps.inference.loop import shared_loop
+from apps.inference.pool import Pool
+from apps.upstreams import live
+from apps.upstreams.watch import Watch
 from tests.conftest import Person, create_batch, jsonl, line, uploaded
 from tests.fakes.upstream import FakeUpstream
 
 
 @pytest.fixture
-def upstream(settings: Any) -> Iterator[FakeUpstream]:
-    """The fake inference server, which this process's client asks."""
+def upstream(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeUpstream]:
+    """The fake inference server, which this process's client asks; it has all slots to itself."""
     with FakeUpstream() as fake:
         settings.INFERENCE_BASE_URL = fake.base_url
-        send.inference_client.cache_clear()
+        new_client(monkeypatch)
         yield fake
         shared_loop().run(_close_client())
-        send.inference_client.cache_clear()
+
+
+def new_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on the upstreams are what settings and rows say now."""
+    client = Client(Pool(live._endpoint))
+    monkeypatch.setattr(live, "client", lambda: client)
+    monkeypatch.setattr(live, "_watch", cache(Watch))
 
 
 async def _close_client() -> None:
-    await send.inference_client()._transport.close()
+    for endpoint in live.client().pool.endpoints:
+        await endpoint._transport.close()
 
 
 def ask(model: str, custom_id: str | None = None) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from apps.batches.states import BatchStatus, ChunkState
 from apps.inference.usage import Usage
 from tests.conftest import Person
 from tests.fakes.upstream import USAGE, FakeUpstream
-from tests.integration.conftest import ask, new_batch, results
+from tests.integration.conftest import ask, new_batch, new_client, results
 
 ENTRY = Entry(7, "output", b'{"a":"\xf0\x9f\x98\x80"}\n', Usage(1, 2, 3, 4, 5))
 
@@ -94,7 +94,7 @@ def test_the_next_owner_sends_only_what_is_missing(
     alice: Person, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     settings.INFERENCE_MAX_IN_FLIGHT = 4
-    send.inference_client.cache_clear()
+    new_client(monkeypatch)
     batch = new_batch(alice, [ask("echo", str(number)) for number in range(50)])
     chunk = Chunk.objects.get(batch=batch)
     with monkeypatch.context() as patched:

@@ -233,20 +233,21 @@ def test_rows_replace_the_environments(django_assert_num_queries: Any) -> None:
     new_row("c", enabled=False)
 
     with django_assert_num_queries(1):
-        first, second = catalogue.load()
+        first, second, third = catalogue.load()
 
-    assert first.name == "a"
+    assert (first.name, first.enabled) == ("a", True)
+    assert (third.name, third.enabled) == ("c", False)
     expected = Routed("b", "http://gpu-host:8000/v1", KEY, 3, 4, 5, models=("llama-*", "qwen-*"))
     assert second == expected
 
 
-def test_when_every_row_is_disabled_there_is_no_upstream() -> None:
-    new_row(enabled=False)
+def test_when_every_row_is_disabled_the_environment_does_not_step_in() -> None:
+    new_row("a", enabled=False)
 
-    assert catalogue.load() == []
+    assert [(upstream.name, upstream.enabled) for upstream in catalogue.load()] == [("a", False)]
 
 
-def test_a_row_whose_key_cannot_be_read_is_left_out_and_says_so_once(
+def test_a_row_whose_key_cannot_be_read_counts_as_disabled_and_says_so_once(
     settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     new_row("other-secret", api_key=KEY)
@@ -255,7 +256,8 @@ def test_a_row_whose_key_cannot_be_read_is_left_out_and_says_so_once(
 
     with caplog.at_level(logging.ERROR, "apps.upstreams"):
         for _ in range(3):
-            assert [upstream.name for upstream in catalogue.load()] == ["fine"]
+            fine, unreadable = catalogue.load()
+    assert (fine.enabled, unreadable.enabled, unreadable.api_key) == (True, False, None)
 
     (said,) = caplog.records
     assert "other-secret" in said.getMessage()
@@ -280,7 +282,9 @@ def test_a_watch_tells_what_changed_and_nothing_else() -> None:
     row.save()
     assert watch.look() is None, "the token differs, the key does not"
     Upstream.objects.update(enabled=False)
-    assert watch.look() == []
+    disabled = watch.look()
+    assert disabled is not None
+    assert not disabled[0].enabled
     assert watch.look() is None
 
 

@@ -21,6 +21,7 @@ from apps.files import storage
 from apps.inference.loop import shared_loop
 from apps.inference.retry import back_off
 from apps.observability import failpoints
+from apps.upstreams import live
 
 log = structlog.get_logger(__name__)
 
@@ -95,6 +96,7 @@ def _let_go(claim: Claim, error: str) -> None:
 
 def _run_claimed(claim: Claim) -> Outcome:
     failpoints.reach("run.claimed")
+    live.ensure()
     chunk = claim.chunk
     data = storage.read_range(chunk.batch.input_file.object_key, chunk.start, chunk.end)
     chunk_run = ChunkRun(claim, parts.parse_lines(data, chunk.first_line))

@@ -9,10 +9,11 @@ import orjson
 
 from apps.inference.breaker import Sleep
 from apps.inference.client import Client, LineRequest
+from apps.inference.curl import CurlTransport
 from apps.inference.endpoint import Clock, Endpoint
 from apps.inference.halt import Halt
 from apps.inference.pool import Pool, Slot
-from apps.inference.transport import AiohttpTransport, Answer, Transport
+from apps.inference.transport import Answer, Transport
 from apps.inference.turns import ANYBODY
 from apps.inference.upstream import Upstream
 from tests.fakes.upstream import FakeUpstream
@@ -47,7 +48,7 @@ async def client_of(
 ) -> AsyncIterator[Client]:
     """A client whose jitter always is the full back-off. Every slot must be back when the test is done."""
     upstream = Upstream("fake", fake.base_url, api_key=api_key, max_in_flight=max_in_flight, max_attempts=max_attempts)
-    transport = AiohttpTransport(connect_timeout=5.0, read_timeout=read_timeout)
+    transport = CurlTransport(connect_timeout=5.0, read_timeout=read_timeout)
     pause = Halt.wait if pauses is None else pauses
     pool = pool_of(upstream, transport, sleep=sleep)
     try:

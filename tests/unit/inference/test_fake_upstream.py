@@ -5,14 +5,15 @@ import threading
 
 import pytest
 
+from apps.inference.curl import CurlTransport
 from apps.inference.errors import BrokenAnswer, UpstreamAway
-from apps.inference.transport import AiohttpTransport, Answer
+from apps.inference.transport import Answer
 from tests.fakes.upstream import FakeUpstream
 
 
 def ask(fake: FakeUpstream, body: bytes = b"{}") -> Answer:
     async def story() -> Answer:
-        transport = AiohttpTransport(read_timeout=10.0)
+        transport = CurlTransport(read_timeout=10.0)
         try:
             return await transport.send(f"{fake.base_url}/chat/completions", {"x-request-id": "r1"}, body)
         finally:
