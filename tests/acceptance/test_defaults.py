@@ -82,7 +82,7 @@ def test_the_chunks_of_a_killed_worker_run_elsewhere_within_45_seconds(drill: Dr
     assert taken_over == THREADS
     assert seconds < 45
     assert after_last_chunk < 2
-    drill.check(allowed_again=SLOTS)
+    drill.check(allowed_again=SLOTS, killed=True)
 
 
 def seconds_from_last_chunk_to_completed(drill: Drill) -> float:

@@ -17,7 +17,7 @@ def test_both_workers_killed_in_mid_batch(drill: Drill) -> None:
     drill.stack.kill("worker-2", signal.SIGKILL)
 
     allowed = int(2 * (SLOTS + ANSWERS_PER_SECOND))
-    drill.check(allowed_again=allowed)
+    drill.check(allowed_again=allowed, killed=True)
     print(f"SIGKILL of both workers: {drill.sent_again()} lines sent again, at most {allowed} allowed")
 
 

@@ -84,7 +84,7 @@ def test_a_broker_and_a_worker_killed_together_cost_no_more_than_the_worker_s_op
 
     # Of the chunks that the worker had open nothing is left, neither in its memory nor in the journal.
     allowed = THREADS * LINES_IN_A_CHUNK
-    drill.check(allowed_again=allowed)
+    drill.check(allowed_again=allowed, killed=True)
     print(f"Redis and a worker: {drill.sent_again()} lines sent again, at most {allowed} allowed")
 
 
@@ -196,7 +196,7 @@ def test_a_batch_waits_while_every_worker_is_gone_for_an_hour(drill: Drill) -> N
         assert drill.sdk.batches.retrieve(drill.batch.id).status == "in_progress"
     back = time.monotonic()
 
-    drill.check(allowed_again=lost_with_a_claim(0.05))
+    drill.check(allowed_again=lost_with_a_claim(0.05), killed=True)
     print(f"every worker gone for an hour: completed {time.monotonic() - back:.1f} s after they were back")
 
 
