@@ -96,13 +96,15 @@ def _let_go(claim: Claim, error: str) -> None:
 
 def _run_claimed(claim: Claim) -> Outcome:
     failpoints.reach("run.claimed")
-    live.ensure()
     chunk = claim.chunk
     data = storage.read_range(chunk.batch.input_file.object_key, chunk.start, chunk.end)
     chunk_run = ChunkRun(claim, parts.parse_lines(data, chunk.first_line))
     if claim.epoch > 1:
         chunk_run.restore(journal.load(chunk.pk))
     with heartbeat.heartbeat.keep(chunk_run):
+        if not chunk_run.is_halting:
+            # Who only writes off what was never sent, such as a control worker, takes no share of the upstreams.
+            live.ensure()
         with journal.journal.keep(chunk_run):
             shared_loop().run(chunk_run.send_all())
         if chunk_run.is_whole:

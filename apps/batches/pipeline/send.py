@@ -50,6 +50,7 @@ class ChunkRun:
         self.unflushed: deque[Entry] = deque()
         self.unsent_reason = ""
         self.waits_for_storage = False
+        self.is_halting = False
         self.is_cut_off = threading.Event()
         self._valid_until = lease_clock() + settings.LEASE_SECONDS
         self._claim = claim
@@ -101,9 +102,11 @@ class ChunkRun:
         """A WaitingReason, or an empty text while lines are in flight or nothing is left to send."""
         if self.is_whole:
             return WaitingReason.STORAGE_AWAY.value if self.waits_for_storage else ""
+        if not (self._waiting or self._tasks):
+            return ""
         if standing := live.client().pool.standing(self._model):
             return WaitingReason(standing.value).value
-        return WaitingReason.QUEUED.value if self._waiting and not self._tasks else ""
+        return "" if self._tasks else WaitingReason.QUEUED.value
 
     def restore(self, entries: Iterable[Entry]) -> None:
         """Takes over lines that an earlier claim has finished; they are not sent again."""
@@ -115,6 +118,7 @@ class ChunkRun:
         self._lines = [(number, line) for number, line in self._lines if number in open_lines]
 
     def halt(self, reason: str) -> None:
+        self.is_halting = True
         shared_loop().call_soon(self._stop, reason)
 
     def tally(self) -> Tally:
