@@ -9,7 +9,7 @@ SWEEPS = {"batches.resume", "batches.expire", "batches.purge", "files.purge"}
 
 
 def route(name: str, args: tuple[Any, ...], *_: Any, **__: Any) -> dict[str, str]:
-    """Chunks go to their project's shard, so that tenants share workers before they share slots."""
+    """Chunks go to their project's shard; whose chunk a message then runs is decided at the claim."""
     if name == "batches.run_chunk":
         project_id = args[0]
         return {"queue": f"chunks.{crc32(project_id.encode()) % settings.CHUNK_QUEUES}"}

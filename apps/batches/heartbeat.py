@@ -161,10 +161,10 @@ class Heartbeat:
         pause, looks = threading.Event(), itertools.count(1)
         while not pause.wait(settings.HEARTBEAT_SECONDS / LOOKS_PER_BEAT):
             try:
-                self.make_way()
                 if next(looks) % LOOKS_PER_BEAT == 0:
                     self.tick()
                     self._outage.worked()
+                self.make_way()
             except Exception:
                 # Postgres may be back in time for the next beat; if not, the runs pause when their leases are over.
                 self._outage.failed()

@@ -69,7 +69,8 @@ def claim(chunk_id: int) -> Claim | None:
 def claim_next() -> Claim | None:
     """Takes a pending chunk of whoever has the fewest running, and there of the oldest batch; None if none is pending.
 
-    So messages are but permissions to run a chunk, and whose chunk it is gets decided when a worker is free for it.
+    So messages are but permissions to run a chunk, and whose chunk it is gets decided when a worker is free for it. A
+    chunk without a message of its own is left alone: one that fails again and again would eat everybody's.
     """
     # Others claim at the same moment: when they hold this batch's last pending chunks, it is the next one's turn.
     return next(filter(None, map(_claim_first_pending, _open_batches())), None)
@@ -90,15 +91,16 @@ def _open_batches() -> list[str]:
 
 @transaction.atomic
 def _claim_first_pending(batch_id: str) -> Claim | None:
-    pending = Chunk.objects.filter(batch=batch_id, state=ChunkState.PENDING).order_by("index")
-    first = pending.select_for_update(skip_locked=True).values_list("pk", flat=True).first()
+    pending = Chunk.objects.filter(batch=batch_id, state=ChunkState.PENDING, enqueued_at__isnull=False)
+    first = pending.order_by("index").select_for_update(skip_locked=True).values_list("pk", flat=True).first()
     return None if first is None else claim(first)
 
 
 WITH_PENDING = """
   FROM batches_batch AS batch
  WHERE batch.status IN ('in_progress', 'cancelling')
-   AND EXISTS (SELECT FROM batches_chunk AS chunk WHERE chunk.batch_id = batch.id AND chunk.state = 'pending')
+   AND EXISTS (SELECT FROM batches_chunk AS chunk WHERE chunk.batch_id = batch.id AND chunk.state = 'pending'
+                                                AND chunk.enqueued_at IS NOT NULL)
 """
 RUNNING_BY_PROJECT = """
 SELECT batch.project_id, count(*) AS chunks

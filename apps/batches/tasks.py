@@ -106,8 +106,8 @@ def purge() -> None:
 def say_that_we_are_here(sender: Any, **_: object) -> None:
     """A worker that takes chunks shows itself from now on, so that people can tell none from an idle one."""
     if any(queue.startswith("chunks.") for queue in current_app.amqp.queues.consume_from):
-        live.follow()  # its share of the upstreams takes seconds to be known: before the first batch needs it
-        heartbeat.each_beat = live.follow
+        live.follower.follow()  # its share of the upstreams takes seconds to be known: before the first batch needs it
+        heartbeat.each_beat = live.follower.follow
         heartbeat.announce(Worker(name=sender.hostname), most_runs=sender.controller.concurrency)
 
 

@@ -1,4 +1,4 @@
-"""The upstreams that lines may go to: the enabled rows, or, while there are no rows, the one of the environment."""
+"""The upstreams that lines may go to: the rows, or, while there are none, the one of the environment."""
 
 from functools import lru_cache
 

@@ -16,8 +16,6 @@ from apps.inference.pool import Pool
 from apps.inference.upstream import Upstream
 from apps.upstreams.watch import Watch
 
-_lock = threading.Lock()
-
 
 @cache
 def client() -> Client:
@@ -25,32 +23,45 @@ def client() -> Client:
     return Client(Pool(_endpoint, _shares()))
 
 
-def follow() -> None:
-    """Has the pool do as the rows say: at first before a run begins, then with every heartbeat. From any other thread.
+class Follower:
+    """Has the pool do as the rows say. From any thread but the event loop's."""
 
-    While Postgres is away the pool goes on with what it knows.
-    """
-    with _lock:
-        upstreams = _watch().look()
-        if upstreams is not None:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watch = Watch()
+        self._knows = False
+
+    def follow(self) -> None:
+        """At first before a run begins, then with every heartbeat; while Postgres is away the pool goes on as it is."""
+        with self._lock:
+            self._look()
+
+    def ensure(self) -> None:
+        """Looks if nobody has yet. Raises RuntimeError if in vain: a pool without upstreams would fail every line."""
+        with self._lock:
+            if not self._knows:
+                self._look()
+            if not self._knows:
+                raise RuntimeError("the upstreams are not known yet")
+
+    def _look(self) -> None:
+        upstreams = self._watch.look()
+        if upstreams is None:
+            return
+        try:
             shared_loop().run(_configure(upstreams))
+        except BaseException:
+            self._watch = Watch()  # what it found is not in use: find it again
+            raise
+        self._knows = True
 
 
-def ensure() -> None:
-    """Follows if nobody has yet. Raises RuntimeError if that fails: a pool without upstreams would fail every line."""
-    if not _watch().has_found:
-        follow()
-    if not _watch().has_found:
-        raise RuntimeError("the upstreams are not known yet")
+follower = Follower()
+"""The one of this process."""
 
 
 async def _configure(upstreams: list[Upstream]) -> None:
     client().pool.configure(upstreams)
-
-
-@cache
-def _watch() -> Watch:
-    return Watch()
 
 
 @cache

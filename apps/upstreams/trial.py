@@ -43,7 +43,7 @@ class Answer(NamedTuple):
 def ask(upstreams: Iterable[Upstream]) -> list[Trial]:
     """One trial for each, all at once, so together they take TRIAL_SECONDS at most. Raises nothing of its own.
 
-    It asks with aiohttp as workers do: the same trusted certificates, no proxies, no `.netrc`, no redirects.
+    Much as workers do: the same trusted certificates, no proxies, no `.netrc`, no redirects.
     """
     return asyncio.run(_ask_all(list(upstreams)))
 

@@ -11,16 +11,11 @@ log = structlog.get_logger(__name__)
 
 
 class Watch:
-    """What one process knows of the upstreams. Not thread-safe: only the heartbeat's thread looks."""
+    """What one process knows of the upstreams. Not thread-safe."""
 
     def __init__(self) -> None:
         self._last: list[Upstream] | None = None
         self._outage = Outage("upstreams in Postgres")
-
-    @property
-    def has_found(self) -> bool:
-        """Some look has succeeded."""
-        return self._last is not None
 
     def look(self) -> list[Upstream] | None:
         """All upstreams if they differ from what the last look found, else None; the first look finds them new.

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from apps.inference.client import Client
 from apps.inference.loop import shared_loop
 from apps.inference.pool import Pool
 from apps.upstreams import live
-from apps.upstreams.watch import Watch
 from tests.conftest import Person, create_batch, jsonl, line, uploaded
 from tests.fakes.upstream import FakeUpstream
 
@@ -32,7 +30,7 @@ def new_client(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on the upstreams are what settings and rows say now."""
     client = Client(Pool(live._endpoint))
     monkeypatch.setattr(live, "client", lambda: client)
-    monkeypatch.setattr(live, "_watch", cache(Watch))
+    monkeypatch.setattr(live, "follower", live.Follower())
 
 
 async def _close_client() -> None:

@@ -23,7 +23,13 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def batch_of(person: Person, chunks: int) -> Batch:
-    return new_batch(person, [line(f"request-{number}") for number in range(100 * chunks)])
+    return sent(new_batch(person, [line(f"request-{number}") for number in range(100 * chunks)]))
+
+
+def sent(batch: Batch) -> Batch:
+    """As if the messages for its chunks were on the way."""
+    Chunk.objects.filter(batch=batch).update(enqueued_at=timezone.now())
+    return batch
 
 
 def claimed() -> Chunk:
@@ -69,6 +75,17 @@ def test_nothing_is_claimed_twice_and_nothing_of_a_batch_that_ended(alice: Perso
     assert leases.claim_next() is None
 
 
+def test_a_chunk_that_failed_waits_for_the_sweep_and_eats_nobodys_message(alice: Person, charlie: Person) -> None:
+    batch_of(alice, 1)
+    poison = leases.claim_next()
+    assert poison is not None
+    leases.release(poison, "RuntimeError: again")
+    batch_of(charlie, 1)
+
+    assert claimed().batch.project == charlie.project
+    assert leases.claim_next() is None
+
+
 def test_starving_is_who_waits_with_nothing_running(alice: Person, charlie: Person) -> None:
     batch_of(alice, 3)
     assert leases.starving_projects() == [str(alice.project.pk)]
@@ -82,7 +99,7 @@ def test_starving_is_who_waits_with_nothing_running(alice: Person, charlie: Pers
 def test_a_message_runs_whosever_turn_it_is(alice: Person, charlie: Person, upstream: FakeUpstream) -> None:
     batch_of(alice, 2)
     claimed()
-    small = new_batch(charlie, [ask("echo")])
+    small = sent(new_batch(charlie, [ask("echo")]))
 
     ran = run.run_next()
 

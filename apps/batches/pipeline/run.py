@@ -71,6 +71,7 @@ def _run(claim_one: Callable[[], Claim | None]) -> Ran:
 def _run_safely(claim: Claim) -> Outcome:
     names = {"batch_id": claim.chunk.batch_id, "chunk": claim.chunk.index, "epoch": claim.epoch}
     with structlog.contextvars.bound_contextvars(**names):
+        log.info("chunk claimed", lines=claim.chunk.lines)
         try:
             return _run_claimed(claim)
         except Exception as error:
@@ -104,7 +105,7 @@ def _run_claimed(claim: Claim) -> Outcome:
     with heartbeat.heartbeat.keep(chunk_run):
         if not chunk_run.is_halting:
             # Who only writes off what was never sent, such as a control worker, takes no share of the upstreams.
-            live.ensure()
+            live.follower.ensure()
         with journal.journal.keep(chunk_run):
             shared_loop().run(chunk_run.send_all())
         if chunk_run.is_whole:
