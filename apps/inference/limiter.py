@@ -31,17 +31,22 @@ class AdaptiveLimit:
     since, and from there on grows with time (not with answers: fast upstreams would be pushed harder than slow ones),
     but only while the limit is what holds lines back.
 
+    Refusals without an answer between them say that the upstream was away or overwhelmed, not where its limit is. When
+    it answers again, half of what it took before is given back at one slot an answer, as in TCP's slow start.
+
     While it is the ceiling that holds them back, what the process has earned goes on growing unseen, so that after a
     while without congestion a raised ceiling is used at once, as at the start.
     """
 
-    __slots__ = ("_ceiling", "_decreased_at", "_earned", "_full_since")
+    __slots__ = ("_ceiling", "_decreased_at", "_earned", "_full_since", "_half_before", "_is_answered")
 
     def __init__(self, ceiling: int) -> None:
         self._ceiling = ceiling
         self._earned = math.inf  # no congestion yet
         self._decreased_at = -math.inf
         self._full_since: float | None = None
+        self._half_before = 0.0
+        self._is_answered = True
 
     @property
     def limit(self) -> int:
@@ -64,6 +69,7 @@ class AdaptiveLimit:
         elif self._full_since is None:
             self._full_since = now
         elif sent_at > self._decreased_at:
+            self._is_answered = True
             self._grow(now, self._full_since)
 
     def on_congestion(self, now: float, sent_at: float) -> None:
@@ -71,12 +77,18 @@ class AdaptiveLimit:
         if sent_at <= self._decreased_at or self._ceiling < 1:
             return
         used = min(self._earned, self._ceiling)
+        if self._is_answered:
+            self._half_before, self._is_answered = used / 2, False
         self._earned = max(1.0, used - max(LEAST_DECREASE, used * DECREASE_SHARE))
         self._decreased_at = now
         self._full_since = None
 
     def _grow(self, now: float, since: float) -> None:
         if math.isinf(self._earned):
+            return
+        if self._earned < self._half_before:
+            self._earned += MOST_INCREASE_PER_ANSWER
+            self._full_since = now
             return
         a_second = INCREASE_PER_SECOND + INCREASE_SHARE_PER_SECOND * self._earned
         slots = min(MOST_INCREASE_PER_ANSWER, a_second * (now - since))

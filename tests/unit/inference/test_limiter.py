@@ -66,6 +66,21 @@ def test_it_grows_with_time_and_not_with_answers() -> None:
     assert fast.limit == slow.limit == 49  # from 40.85, 4 a second and a little more
 
 
+def test_after_refusals_only_it_gives_half_back_with_the_answers_and_the_rest_with_time() -> None:
+    limit = AdaptiveLimit(64)
+    for now in range(200):
+        limit.on_congestion(now=float(now), sent_at=now - 0.5)
+    assert limit.limit == 1
+
+    sizes = []
+    for step in range(200):  # as if no time passed
+        limit.on_answer(now=300.0 + step / 1_000, sent_at=299.9 + step / 1_000, in_flight=limit.limit)
+        sizes.append(limit.limit)
+
+    assert sizes[:5] == [1, 2, 3, 4, 5]
+    assert 32 <= sizes[-1] <= 34
+
+
 def test_it_does_not_grow_while_lines_are_few_or_while_it_drains() -> None:
     for in_flight in (39, 41):
         limit = limit_of(100, cut_to=40)
