@@ -94,7 +94,7 @@ DATABASES: dict[str, Any] = {
             "pool": {
                 "min_size": 1,
                 "max_size": DATABASE_POOL_SIZE,
-                "timeout": 5,
+                "timeout": 4,
                 # Give up soon and begin anew: the pauses between attempts double, up to half a minute.
                 "reconnect_timeout": 2,
                 "connection_class": Connection,

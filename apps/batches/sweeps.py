@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import structlog
 from django.conf import settings
-from django.db.models import Case, Exists, OuterRef, Q, When
+from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Coalesce, Now
 
 from apps.batches import workers
@@ -127,15 +127,17 @@ def mark_sent(chunks: list[PendingChunk]) -> None:
 
 
 def _unsent_chunks(is_idle: IsIdle) -> Iterator[PendingChunk]:
+    """Two searches, each with a limit of its own: what waits in busy queues must not hide what was forgotten."""
+    waiting = Chunk.objects.filter(state=ChunkState.PENDING, batch__status__in=RUNNABLE)
+    # Of a young batch the first messages may be on the way.
     never = Q(enqueued_at=None, batch__in_progress_at__lt=Now() - START_GRACE)
-    perhaps_lost = Q(enqueued_at__lt=Now() - LOST_AFTER)
-    forgotten = Q(enqueued_at=None) | Q(enqueued_at__lt=Now() - FORGOTTEN_AFTER)
-    waiting = Chunk.objects.filter(never | perhaps_lost, state=ChunkState.PENDING, batch__status__in=RUNNABLE)
-    rows = waiting.annotate(is_forgotten=Case(When(forgotten, then=True), default=False))
-    for chunk in rows.order_by("pk").values_list("batch__project_id", "pk", "is_forgotten")[:MOST_AT_ONCE]:
-        project_id, chunk_id, is_forgotten = str(chunk[0]), chunk[1], chunk[2]
-        if is_forgotten or is_idle(project_id):
-            yield PendingChunk(project_id, chunk_id)
+    forgotten = never | Q(enqueued_at__lt=Now() - FORGOTTEN_AFTER)
+    yield from _as_pending(waiting.filter(forgotten))
+    sent = waiting.filter(enqueued_at__lt=Now() - LOST_AFTER, enqueued_at__gte=Now() - FORGOTTEN_AFTER)
+    projects = sent.order_by().values_list("batch__project_id", flat=True).distinct()
+    idle = [project_id for project_id in projects if is_idle(str(project_id))]
+    if idle:
+        yield from _as_pending(sent.filter(batch__project_id__in=idle))
 
 
 def _ready_batches() -> list[str]:

@@ -66,6 +66,18 @@ def test_it_finds_a_message_that_was_lost_from_an_empty_queue(chunk: Chunk) -> N
     assert found(idle=True) == [chunk.pk]
 
 
+def test_a_backlog_in_busy_queues_hides_nothing_that_was_forgotten(
+    chunk: Chunk, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeps, "MOST_AT_ONCE", 3)
+    new_batch(alice, [line(f"request-{number}") for number in range(500)])
+    newest = new_batch(alice, [line()])
+    Batch.objects.update(in_progress_at=ago(minutes=1))
+    Chunk.objects.exclude(batch=newest).update(enqueued_at=ago(minutes=1))
+
+    assert found(idle=False) == [Chunk.objects.get(batch=newest).pk]
+
+
 def test_it_finds_a_message_that_was_lost_long_ago(chunk: Chunk) -> None:
     Chunk.objects.update(enqueued_at=ago(minutes=16))
 
