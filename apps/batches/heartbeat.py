@@ -4,7 +4,7 @@ import itertools
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -47,6 +47,16 @@ class Running(Protocol):
     @property
     def turn(self) -> Turn:
         """In whose name it sends."""
+        ...
+
+    @property
+    def in_flight(self) -> int:
+        """Lines that must be waited for if it is to end now."""
+        ...
+
+    @property
+    def is_leaving(self) -> bool:
+        """Its place will be free at once: it has been halted, and nothing is in flight."""
         ...
 
 
@@ -124,19 +134,18 @@ class Heartbeat:
     def make_way(self) -> None:
         """Lets go of a chunk if this process is full while somebody has no chunk running anywhere.
 
-        The project with the most open chunks gives, and of these the last in turn: it has sent little or nothing, and
-        what it has is in the journal. A chunk of a slow upstream may run for many minutes; nobody should wait for that.
+        The project with the most open chunks gives. A chunk of a slow upstream may run for many minutes; nobody should
+        wait for that. What the run has sent is in the journal, so nothing is sent twice.
         """
         runs = self._current()
-        if len(runs) < self._most_runs:
+        if len(runs) < self._most_runs or any(run.is_leaving for run in runs):
             return
         open_chunks = Counter(run.turn.project for run in runs)
         if not set(leases.starving_projects()) - set(open_chunks):
             return
         project, count = open_chunks.most_common(1)[0]
         if count > 1:
-            last = max((run for run in runs if run.turn.project == project), key=lambda run: run.turn.order)
-            last.halt(YIELDED)
+            _who_gives(runs, project).halt(YIELDED)
 
     def _pulse(self, runs: list[Running]) -> None:
         beats, asked_at = [run.beat() for run in runs], lease_clock()
@@ -170,6 +179,12 @@ class Heartbeat:
                 self._outage.failed()
             finally:
                 connection.close()  # back to the pool between beats
+
+
+def _who_gives(runs: Sequence[Running], project: str) -> Running:
+    """The project's run with the fewest lines in flight, of these the last in turn."""
+    own = (run for run in runs if run.turn.project == project)
+    return min(sorted(own, key=lambda run: run.turn.order, reverse=True), key=lambda run: run.in_flight)
 
 
 def halt_reason(renewal: Renewal | None) -> str | None:

@@ -1,5 +1,7 @@
 """Who works on a chunk: claims that run out by themselves, told apart by an epoch. All times are Postgres' own."""
 
+import random
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +15,9 @@ from django.db.models.functions import Now
 
 from apps.batches.models import Batch, Chunk, Tally
 from apps.batches.states import ASSEMBLABLE, RUNNABLE, ChunkState
+
+CLAIM_ROUNDS = 10
+CLAIM_PAUSE_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
@@ -72,8 +77,14 @@ def claim_next() -> Claim | None:
     So messages are but permissions to run a chunk, and whose chunk it is gets decided when a worker is free for it. A
     chunk without a message of its own is left alone: one that fails again and again would eat everybody's.
     """
-    # Others claim at the same moment: when they hold this batch's last pending chunks, it is the next one's turn.
-    return next(filter(None, map(_claim_first_pending, _open_batches())), None)
+    for attempt in range(CLAIM_ROUNDS):
+        if not (open_batches := _open_batches()):
+            return None
+        if taken := next(filter(None, map(_claim_first_pending, open_batches)), None):
+            return taken
+        # Others claim at the same moment, and what they are about to take still looks free.
+        time.sleep(random.uniform(0.5, 1.5) * CLAIM_PAUSE_SECONDS * (attempt + 1))
+    return None
 
 
 def starving_projects() -> list[str]:

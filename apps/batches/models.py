@@ -136,7 +136,11 @@ class Chunk(TallyFields):
         )
         indexes = (
             models.Index(fields=["state", "lease_expires_at"], condition=~Q(state="done"), name="chunk_not_done"),
-            models.Index(fields=["batch", "index"], condition=Q(state="pending"), name="chunk_pending"),
+            models.Index(
+                fields=["batch", "index"],
+                condition=Q(state="pending", enqueued_at__isnull=False),
+                name="chunk_claimable",
+            ),
         )
 
     def __str__(self) -> str:

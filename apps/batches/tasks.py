@@ -11,9 +11,9 @@ import redis
 import structlog
 from celery import chord, current_app, shared_task
 from celery.result import AsyncResult
-from celery.signals import worker_ready, worker_shutting_down
+from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
 from django.conf import settings
-from django.db import Error, transaction
+from django.db import Error, connection, transaction
 from kombu.exceptions import OperationalError
 
 from apps.batches import sweeps
@@ -106,9 +106,16 @@ def purge() -> None:
 def say_that_we_are_here(sender: Any, **_: object) -> None:
     """A worker that takes chunks shows itself from now on, so that people can tell none from an idle one."""
     if any(queue.startswith("chunks.") for queue in current_app.amqp.queues.consume_from):
-        live.follower.follow()  # its share of the upstreams takes seconds to be known: before the first batch needs it
         heartbeat.each_beat = live.follower.follow
         heartbeat.announce(Worker(name=sender.hostname), most_runs=sender.controller.concurrency)
+        live.follower.follow()  # its share of the upstreams takes seconds to be known: before the first batch needs it
+        connection.close()  # this thread will not need it again
+
+
+@worker_shutdown.connect
+def give_back_slots(**_: object) -> None:
+    """Everything has ended: the others need not wait for this process' share to expire."""
+    live.close()
 
 
 @worker_shutting_down.connect

@@ -203,7 +203,9 @@ class SlotBlocks:
 
     def resize(self, name: str, cap: int) -> None:
         """The upstream's `max_in_flight` has changed."""
-        self._leases[name].cap = cap
+        lease = self._leases[name]
+        lease.cap = cap
+        lease.take(min(lease.share, cap))
         self._hurried.set()
 
     def hurry(self, name: str) -> None:

@@ -13,6 +13,9 @@ from apps.inference.turns import ANYBODY, Route, Turn, Turns, Waiter
 from apps.inference.upstream import Upstream
 
 MOST_ROUTES = 1_000
+LONGEST_MODEL = 256
+"""Longer names are a client's fancy: their routes are not worth remembering."""
+SHOWN_CHARACTERS = 200
 
 MakeEndpoint = Callable[[Upstream, Callable[[Endpoint], object]], Endpoint]
 """Makes the endpoint of an upstream, with what it shall call when it has room."""
@@ -36,9 +39,8 @@ class NoUpstream(Exception):
     """No upstream serves the model: the line's fault, or an operator's. `str()` is fit for the line's error message."""
 
     def __init__(self, model: str | None) -> None:
-        super().__init__(
-            f"No upstream serves the model {model!r}" if model else "No upstream serves a line without model"
-        )
+        shown = "a line that names no model" if model is None else f"the model {_shown(model)!r}"
+        super().__init__(f"No upstream serves {shown}")
 
 
 class Slot(NamedTuple):
@@ -89,13 +91,16 @@ class Pool:
 
     def route(self, model: str | None) -> Route:
         """The upstreams that serve the model. Raises NoUpstream."""
-        if found := self._route(model):
+        if found := self._find(model):
             return found
         raise NoUpstream(model)
 
+    def _find(self, model: str | None) -> Route:
+        return self._route(model) if model is None or len(model) <= LONGEST_MODEL else self._find_route(model)
+
     def standing(self, model: str | None) -> Standing | None:
         """Why no line for this model goes out just now, or None if nothing is in the way. From any thread."""
-        endpoints = [self._endpoints.get(name) for name in self._route(model)]
+        endpoints = [self._endpoints.get(name) for name in self._find(model)]
         standings = [endpoint.standing for endpoint in endpoints if endpoint is not None]
         if not standings or None in standings:
             return None
@@ -170,8 +175,8 @@ class Pool:
             return (await waiter.slot) or None  # the halt resolves it to False
         except asyncio.CancelledError:
             # The slot may have been handed over in the same loop turn in which the waiter was cancelled.
-            if waiter.slot.done() and not waiter.slot.cancelled() and (slot := waiter.slot.result()):
-                self.release(slot)
+            if waiter.got_slot:
+                self.release(waiter.slot.result())
             raise
         finally:
             halt.unwatch(waiter.slot)
@@ -190,3 +195,8 @@ class Pool:
 
     def _find_route(self, model: str | None) -> Route:
         return tuple(endpoint.name for endpoint in self.endpoints if endpoint.upstream.serves(model))
+
+
+def _shown(model: str) -> str:
+    """As a message quotes it: a client's model may be a megabyte long."""
+    return model if len(model) <= SHOWN_CHARACTERS else model[:SHOWN_CHARACTERS] + "…"

@@ -33,6 +33,12 @@ class Waiter:
     model: str | None = field(compare=False, default=None)
     backlog: int = field(compare=False, default=1)
 
+    @property
+    def got_slot(self) -> bool:
+        """A slot was handed over; not so if it was halted or cancelled, or no upstream is left for it."""
+        slot = self.slot
+        return slot.done() and not slot.cancelled() and slot.exception() is None and bool(slot.result())
+
 
 class Turns:
     """Everybody who waits, by route and project. Costs O(projects that wait) per slot handed out.
@@ -75,7 +81,11 @@ class Turns:
     def backlog(self, upstream: str) -> int:
         """Lines that the upstream may serve, those behind their run's first included."""
         places = [waiters for (route, _), waiters in self._waiting.items() if upstream in route]
-        return sum(waiter.backlog for waiters in places for waiter in waiters if not waiter.slot.done())
+        for waiters in places:
+            # Behind an upstream that is away nobody is popped: those who gave up would pile up.
+            waiters[:] = [waiter for waiter in waiters if not waiter.slot.done()]
+            heapq.heapify(waiters)
+        return sum(waiter.backlog for waiters in places for waiter in waiters)
 
     def drain(self) -> Iterator[Waiter]:
         """Takes everybody out, because the upstreams have changed."""

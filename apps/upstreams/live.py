@@ -60,6 +60,12 @@ follower = Follower()
 """The one of this process."""
 
 
+def close() -> None:
+    """Gives this process' slots back, once nothing is in flight any more."""
+    if _shares.cache_info().currsize:
+        shared_loop().run(_shares().close())
+
+
 async def _configure(upstreams: list[Upstream]) -> None:
     client().pool.configure(upstreams)
 

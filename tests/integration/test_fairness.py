@@ -115,6 +115,8 @@ class Open:
         self.number = number
         self.turn = Turn(str(project.pk), (order,))
         self.halted: list[str] = []
+        self.in_flight = 0
+        self.is_leaving = False
 
     def beat(self) -> Beat:
         return Beat(self.number, 1, 0, 0)
@@ -148,6 +150,27 @@ def test_a_full_process_gives_up_its_last_chunk_for_a_project_that_has_none(
     heartbeat.make_way()
 
     assert [run.halted for run in runs] == [[], [], [YIELDED]]
+
+
+def test_the_chunk_with_the_fewest_lines_in_flight_goes(full: tuple[Heartbeat, list[Open]], charlie: Person) -> None:
+    heartbeat, runs = full
+    for run_, in_flight in zip(runs, (2, 1, 5), strict=True):
+        run_.in_flight = in_flight
+    batch_of(charlie, 1)
+
+    heartbeat.make_way()
+
+    assert [run.halted for run in runs] == [[], [YIELDED], []]
+
+
+def test_one_that_is_leaving_already_is_enough(full: tuple[Heartbeat, list[Open]], charlie: Person) -> None:
+    heartbeat, runs = full
+    runs[0].is_leaving = True
+    batch_of(charlie, 1)
+
+    heartbeat.make_way()
+
+    assert [run.halted for run in runs] == [[], [], []]
 
 
 def test_a_process_with_a_free_place_gives_up_nothing(full: tuple[Heartbeat, list[Open]], charlie: Person) -> None:

@@ -1,6 +1,7 @@
 """Running chunks and assembling their parts, against real HTTP (wire.md §7–8)."""
 
 import json
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -16,9 +17,10 @@ from apps.batches.pipeline.run import Outcome
 from apps.batches.states import BatchStatus, ChunkState
 from apps.files.models import File
 from apps.projects.models import ApiKey
+from apps.upstreams.models import Upstream as Row
 from tests.conftest import Person, create_batch, line, uploaded
 from tests.fakes.upstream import FakeUpstream
-from tests.integration.conftest import ask, new_batch, results, run_batch, run_chunks
+from tests.integration.conftest import ask, new_batch, new_client, results, run_batch, run_chunks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -385,3 +387,28 @@ def test_output_files_expire_as_asked(alice: Person, upstream: FakeUpstream) -> 
 
     output = alice.client.get(f"/v1/files/{ended.output_file_id}").json()
     assert output["expires_at"] - output["created_at"] == 7_200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_lines_of_one_model_go_on_while_the_upstream_of_another_is_away(
+    alice: Person, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Row.objects.create(name="here", base_url=upstream.base_url, model_patterns="echo", max_in_flight=4)
+    Row.objects.create(name="off", base_url=upstream.base_url, model_patterns="other", max_in_flight=4, enabled=False)
+    new_client(monkeypatch)
+    batch = new_batch(
+        alice, [ask(model, f"{model} {number}") for number in range(5) for model in ("other", "echo", "no")]
+    )
+    running = threading.Thread(target=run_chunks, args=[batch])
+    running.start()
+    upstream.wait_for_requests(5)
+
+    lifecycle.cancel(batch)
+    running.join(30)
+    assemble.assemble(batch.pk)
+
+    ended = Batch.objects.get(pk=batch.pk)
+    assert set(results(alice, ended.output_file_id)) == {f"echo {number}" for number in range(5)}
+    codes = {name: row["error"]["code"] for name, row in results(alice, ended.error_file_id).items()}
+    expected = {"other": "batch_cancelled", "no": "not_found_error"}
+    assert codes == {f"{model} {number}": code for model, code in expected.items() for number in range(5)}

@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable
 from functools import partial
+from itertools import chain
 
 from django.conf import settings
 
@@ -55,11 +56,10 @@ class ChunkRun:
         self._valid_until = lease_clock() + settings.LEASE_SECONDS
         self._claim = claim
         self._lines = lines
-        self._waiting: deque[tuple[int, InputLine]] = deque()
+        self._waiting: dict[str | None, deque[tuple[int, InputLine]]] = {}
         self._batch = claim.chunk.batch
         self._turn = Turn(str(self._batch.project_id), (self._batch.created_at, self._batch.pk, claim.chunk.index))
         self._halt = Halt()
-        self._model = self._batch.model
         self._tasks: set[asyncio.Task[Result]] = set()
         self._crashes: list[BaseException] = []
 
@@ -76,6 +76,16 @@ class ChunkRun:
     def turn(self) -> Turn:
         """In whose name it sends: of a project's runs, the oldest batch's first chunk comes first."""
         return self._turn
+
+    @property
+    def in_flight(self) -> int:
+        """Lines under way, those that back off included."""
+        return len(self._tasks)
+
+    @property
+    def is_leaving(self) -> bool:
+        """Halted, with nothing under way: its place in the process is about to be free."""
+        return self.is_halting and not self._tasks
 
     @property
     def is_abandoned(self) -> bool:
@@ -102,11 +112,11 @@ class ChunkRun:
         """A WaitingReason, or an empty text while lines are in flight or nothing is left to send."""
         if self.is_whole:
             return WaitingReason.STORAGE_AWAY.value if self.waits_for_storage else ""
-        if not (self._waiting or self._tasks):
-            return ""
-        if standing := live.client().pool.standing(self._model):
-            return WaitingReason(standing.value).value
-        return "" if self._tasks else WaitingReason.QUEUED.value
+        models = [model for model, lines in self._waiting.items() if lines]
+        standings = [live.client().pool.standing(model) for model in models or self._waiting]
+        if standings and (hindrance := standings[0]) and all(standings):
+            return WaitingReason(hindrance.value).value
+        return WaitingReason.QUEUED.value if models and not self._tasks else ""
 
     def restore(self, entries: Iterable[Entry]) -> None:
         """Takes over lines that an earlier claim has finished; they are not sent again."""
@@ -131,28 +141,32 @@ class ChunkRun:
         Tasks exist for lines that were sent, not for those that wait for a slot. Raises RuntimeError if a line has no
         result in the end, unless the run was abandoned.
         """
-        client, waiting = live.client(), deque(self._lines)
-        self._waiting = waiting
+        for number, line in self._lines:
+            model = self._batch.model or model_of(line.body)
+            self._waiting.setdefault(model, deque()).append((number, line))
+        await asyncio.gather(*(self._send(model, waiting) for model, waiting in self._waiting.items()))
+        if not self.is_abandoned:
+            for number, line in chain.from_iterable(self._waiting.values()):
+                self._keep(number, line, Unsent())
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        self._check_whole()
+
+    async def _send(self, model: str | None, waiting: "deque[tuple[int, InputLine]]") -> None:
+        """The lines of one model: those of another one may go on while its upstream is away."""
+        client = live.client()
         while waiting:
-            number, line = waiting[0]
-            self._model = self._batch.model or model_of(line.body)
             try:
-                slot = await client.pool.acquire(self._halt, self._model, self._turn, len(waiting))
+                slot = await client.pool.acquire(self._halt, model, self._turn, len(waiting))
             except NoUpstream as error:
                 self._keep(*waiting.popleft(), no_upstream(error))
                 continue
             if slot is None:
                 break
-            waiting.popleft()
-            task = client.start(self._request(number, line), self._halt, slot, turn=self._turn)
+            number, line = waiting.popleft()
+            task = client.start(self._request(number, line, model), self._halt, slot, turn=self._turn)
             self._tasks.add(task)
             task.add_done_callback(partial(self._finish, number, line))
-        if not self.is_abandoned:
-            for number, line in waiting:
-                self._keep(number, line, Unsent())
-        while self._tasks:
-            await asyncio.wait(self._tasks)
-        self._check_whole()
 
     def _stop(self, reason: str) -> None:
         """Ends the sending. Lines in flight may finish: for as long as it takes, or, when the worker stops, for the
@@ -169,8 +183,8 @@ class ChunkRun:
         for task in self._tasks:
             task.cancel()
 
-    def _request(self, number: int, line: InputLine) -> LineRequest:
-        return LineRequest(line_id(self._batch.pk, number), self._batch.endpoint, bytes(line.body), self._model)
+    def _request(self, number: int, line: InputLine, model: str | None) -> LineRequest:
+        return LineRequest(line_id(self._batch.pk, number), self._batch.endpoint, bytes(line.body), model)
 
     def _finish(self, number: int, line: InputLine, task: asyncio.Task[Result]) -> None:
         self._tasks.discard(task)
