@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.core.files.storage import default_storage
+from django.db import connection
 from django.utils import timezone
 
 from apps.api.errors import StorageError
@@ -399,7 +400,12 @@ def test_lines_of_one_model_go_on_while_the_upstream_of_another_is_away(
     batch = new_batch(
         alice, [ask(model, f"{model} {number}") for number in range(5) for model in ("other", "echo", "no")]
     )
-    running = threading.Thread(target=run_chunks, args=[batch])
+
+    def run_and_leave() -> None:
+        run_chunks(batch)
+        connection.close()
+
+    running = threading.Thread(target=run_and_leave)
     running.start()
     upstream.wait_for_requests(5)
 
