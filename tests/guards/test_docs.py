@@ -11,7 +11,7 @@ NAMED = re.compile(r"\b(test_[a-z0-9_]+)(?:\.py)?")
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.name)
 def test_every_test_that_a_page_names_exists(page: Path) -> None:
-    sources = [path for path in (ROOT / "tests").rglob("test_*.py")]
+    sources = list((ROOT / "tests").rglob("test_*.py"))
     known = {path.stem for path in sources} | {
         name for path in sources for name in re.findall(r"def (test_\w+)", path.read_text())
     }
