@@ -72,7 +72,7 @@ def test_a_worker_that_dies_loses_no_line(
     names = [f"line {number}" for number in range(1_000)]
     before = held.request_count
     batch = submit(sdk, jsonl([ask("echo", name) for name in names]))
-    held.wait_for_requests(before + 100)
+    held.wait_for_requests(before + 50)
 
     stack.kill("worker-1", with_signal)
     held.gate.open()
