@@ -49,6 +49,8 @@ def zombie(
     in_flight = min(lines, SLOTS)
     with ExitStack() as sleep:
         with drill.stack.frozen("worker-2"):
+            if lines <= SLOTS:
+                slow.gate.close()  # all go out at once, and none may be answered before the gate is closed
             with drill.stack.silenced("worker-1"):
                 drill.begin(lines)
             drill.wait_for_sent(lines // 5)
