@@ -16,14 +16,11 @@ from apps.inference.results import LineRequest
 from apps.inference.retry import Jitter, busy_wait
 from apps.inference.standing import Congestion, Standing
 from apps.inference.transport import Transport
-from apps.inference.upstream import Upstream
+from apps.inference.upstream import MODELS_PATH, Upstream
+from apps.observability.outage import Clock
 
-PROBE_PATH = "/v1/models"
 REST_CAP_SECONDS = 5.0
 """Longest time without a line to a busy upstream, so that its recovery is noticed soon."""
-
-Clock = Callable[[], float]
-"""Seconds; `time.monotonic` outside tests."""
 
 
 class Endpoint:
@@ -56,7 +53,7 @@ class Endpoint:
         self._rest: asyncio.TimerHandle | None = None
         self._headers = _constant_headers(upstream)
         self._congestion = Congestion(clock=clock)
-        probe = partial(transport.probe, upstream.url(PROBE_PATH), self._headers)
+        probe = partial(transport.probe, upstream.url(MODELS_PATH), self._headers)
         presence = Presence(upstream.name, upstream.base_url, clock=clock)
         self._breaker = Breaker(self, probe, presence, jitter=jitter, sleep=sleep)
 
@@ -65,12 +62,8 @@ class Endpoint:
         return self.upstream.name
 
     @property
-    def limit(self) -> int:
-        """Requests that may be in flight from this process: its share of the fleet's, or less if the upstream balks."""
-        return self._limit.limit
-
-    @property
     def has_room(self) -> bool:
+        """One more may be in flight from this process: by its share of the fleet's, and by what the upstream takes."""
         return self.in_flight < self._limit.limit and not self._paused and self._rest is None
 
     @property

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
 
+MODELS_PATH = "/v1/models"
+"""What an upstream is asked when nothing but its being there is of interest."""
+
 
 @dataclass(frozen=True)
 class Upstream:

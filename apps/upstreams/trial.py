@@ -5,14 +5,13 @@ import time
 from collections.abc import Iterable
 from enum import Enum, auto
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import aiohttp
-import orjson
 
-from apps.inference.upstream import Upstream
+from apps.inference.documents import parse_object
+from apps.inference.upstream import MODELS_PATH, Upstream
 
-MODELS_PATH = "/v1/models"
 TRIAL_SECONDS = 10.0
 """For everything together, names looked up and body read: an operator is waiting in front of a browser."""
 MAX_ANSWER_BYTES = 1 << 20
@@ -101,8 +100,8 @@ def _judge(upstream: Upstream, answer: Answer) -> tuple[Verdict, str]:
 
 def _models_in(body: bytes) -> list[str] | None:
     """The ids of `{"data": [{"id": ...}]}`; None if the body is something else."""
-    document = _document(body)
-    rows = document.get("data") if isinstance(document, dict) else None
+    document = parse_object(body)
+    rows = document.get("data") if document else None
     if not isinstance(rows, list):
         return None
     return [row["id"] for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)]
@@ -110,17 +109,10 @@ def _models_in(body: bytes) -> list[str] | None:
 
 def _complaint(body: bytes, upstream: Upstream) -> str:
     """The message of an OpenAI error body, or the body's beginning."""
-    document = _document(body)
-    error = document.get("error") if isinstance(document, dict) else None
+    document = parse_object(body)
+    error = document.get("error") if document else None
     message = error.get("message") if isinstance(error, dict) else None
     return _quoted(message if isinstance(message, str) else body.decode(errors="replace"), upstream)
-
-
-def _document(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
 
 
 def _names(models: list[str], upstream: Upstream) -> str:

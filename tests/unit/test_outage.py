@@ -18,7 +18,6 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(outage, "time", clock)
     monkeypatch.setattr(pileup, "time", clock)
     return clock
 
@@ -36,7 +35,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_an_outage_is_said_at_its_beginning_now_and_then_and_at_its_end(clock: Clock, said: list[Any]) -> None:
-    journal = outage.Outage("journal")
+    journal = outage.Outage("journal", clock=clock.monotonic)
     journal.worked()
     for clock.now in (100.0, 100.5, 129.9, 130.0, 131.0, 161.0):
         journal.failed()

@@ -10,12 +10,13 @@ import orjson
 from apps.inference.breaker import Sleep
 from apps.inference.client import Client, LineRequest
 from apps.inference.curl import CurlTransport
-from apps.inference.endpoint import Clock, Endpoint
+from apps.inference.endpoint import Endpoint
 from apps.inference.halt import Halt
 from apps.inference.pool import Pool, Slot
 from apps.inference.transport import Answer, Transport
 from apps.inference.turns import ANYBODY
 from apps.inference.upstream import Upstream
+from apps.observability.outage import Clock
 from tests.fakes.upstream import FakeUpstream
 
 PATH = "/v1/chat/completions"

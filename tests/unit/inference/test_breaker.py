@@ -11,8 +11,9 @@ from apps.inference.breaker import FAILURES, Breaker
 from apps.inference.errors import NoAnswer, UpstreamAway
 from apps.inference.halt import Halt
 from apps.inference.loop import EventLoopThread
-from apps.inference.presence import REMIND_SECONDS, Presence
+from apps.inference.presence import Presence
 from apps.inference.upstream import Upstream
+from apps.observability.outage import REMIND_SECONDS
 from tests.unit.inference.clients import Silent, pool_of, slot_of
 
 

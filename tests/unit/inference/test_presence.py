@@ -4,7 +4,8 @@ import pytest
 import structlog
 from structlog.testing import CapturingLogger
 
-from apps.inference.presence import REMIND_SECONDS, Presence
+from apps.inference.presence import Presence
+from apps.observability.outage import REMIND_SECONDS
 
 
 def test_it_says_once_that_an_upstream_is_away_and_reminds(monkeypatch: pytest.MonkeyPatch) -> None:
