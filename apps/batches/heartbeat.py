@@ -28,7 +28,6 @@ LEASE_LOST = "lease_lost"
 STOPPING = "worker_stopping"
 YIELDED = "yielded"
 
-
 LOOKS_PER_BEAT = 4
 """So often between two heartbeats a full process looks whether somebody waits for a place."""
 

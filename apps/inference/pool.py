@@ -76,11 +76,10 @@ class Pool:
             if old is not None and old.adopt(upstream):
                 self._endpoints[upstream.name] = before.pop(upstream.name)
                 self._resize(old)
-            elif old is not None:
+                continue
+            if old is not None:
                 self._retire(before.pop(upstream.name))
-                self._add(upstream)
-            else:
-                self._add(upstream)
+            self._add(upstream)
         self._route.cache_clear()
         for endpoint in before.values():
             self._retire(endpoint)

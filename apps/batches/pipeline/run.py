@@ -36,7 +36,7 @@ class Outcome(Enum):
     DONE = "done"
     """Committed by this call."""
     RELEASED = "released"
-    """Let go because this worker stops; another one should go on with it at once."""
+    """Let go because this worker stops or makes way; another one should go on with it at once."""
     NOTHING = "nothing"
     """Somebody else's, or failed; sweeps know what is to be done."""
 
