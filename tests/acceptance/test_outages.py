@@ -15,7 +15,7 @@ from tests.stack import finished, submit, wait_until
 
 LINES = 2_000
 LINES_IN_A_CHUNK = 100
-SLOTS, THREADS = 64, 16  # of each of the two workers
+SLOTS, THREADS = 64, 16  # of the fleet, and of each of the two workers
 FLUSHES_PER_SECOND = 2
 WORKERS = ("worker-1", "worker-2")
 

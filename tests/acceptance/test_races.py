@@ -1,6 +1,7 @@
 """Messages, cancels and deadlines at the worst moment: doubled, lost, late, or just while the batch ends."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import openai
 import pytest
@@ -19,6 +20,17 @@ LAST_MOMENTS: dict[str, Callable[[Drill], object]] = {
     "the last answer is on its way": lambda drill: True,
     "the last chunk is done": lambda drill: set(drill.chunks("state")) == {"done"},
 }
+
+
+@contextmanager
+def held_before_assembly(drill: Drill, held: FakeUpstream) -> Iterator[None]:
+    """A batch whose chunks are all done, with nobody to assemble it while the block lasts."""
+    drill.begin(300)
+    drill.wait_for_sent(SLOTS)
+    with drill.stack.silenced("control"):
+        held.gate.open()
+        drill.wait_for_chunks_done()
+        yield
 
 
 def test_many_messages_for_a_chunk_run_it_once(drill: Drill, held: FakeUpstream) -> None:
@@ -75,11 +87,7 @@ def test_a_batch_whose_chunks_are_lost_runs(drill: Drill) -> None:
 
 
 def test_a_batch_whose_finalize_is_lost_ends(drill: Drill, held: FakeUpstream) -> None:
-    drill.begin(300)
-    drill.wait_for_sent(SLOTS)
-    with drill.stack.silenced("control"):
-        held.gate.open()
-        drill.wait_for_chunks_done()
+    with held_before_assembly(drill, held):
         wait_until(lambda: not drill.stack.is_busy(*WORKERS), "the workers have sent what they had to")
         drill.stack.lose("control")
     drill.resume()
@@ -104,11 +112,7 @@ def test_a_cancel_at_the_last_moment_is_honoured_or_refused(drill: Drill, held: 
 
 
 def test_a_cancel_before_the_assembly_keeps_every_answer(drill: Drill, held: FakeUpstream) -> None:
-    drill.begin(300)
-    drill.wait_for_sent(SLOTS)
-    with drill.stack.silenced("control"):
-        held.gate.open()
-        drill.wait_for_chunks_done()
+    with held_before_assembly(drill, held):
         assert drill.sdk.batches.cancel(drill.batch.id).status == "cancelling"
 
     assert drill.check(status="cancelled").error_file_id is None
@@ -138,11 +142,7 @@ def test_a_deadline_at_the_last_moment_costs_no_answer(drill: Drill, held: FakeU
 
 
 def test_a_deadline_before_the_assembly_keeps_every_answer(drill: Drill, held: FakeUpstream) -> None:
-    drill.begin(300)
-    drill.wait_for_sent(SLOTS)
-    with drill.stack.silenced("control"):
-        held.gate.open()
-        drill.wait_for_chunks_done()
+    with held_before_assembly(drill, held):
         drill.expire()
 
     assert drill.check(status="completed").error_file_id is None
