@@ -43,28 +43,36 @@ async def send(transport: Transport, upstream: Upstream, count: int) -> None:
     await asyncio.gather(*(sender(numbers) for _ in range(upstream.max_in_flight)))
 
 
+class Counted:
+    """So many lines, of which each must be answered."""
+
+    def __init__(self, count: int) -> None:
+        self._numbers = iter(range(count))
+        self.open = count
+
+    def take(self) -> LineRequest | None:
+        number = next(self._numbers, None)
+        return None if number is None else LineRequest(f"batch_req_{number}", PATH, BODY)
+
+    def finish(self, request: LineRequest, result: Result) -> None:
+        if not isinstance(result, Completed):
+            raise TypeError(f"{request.id}: {result}")
+        self.open -= 1
+
+
 async def client(transport: Transport, upstream: Upstream, count: int) -> None:
-    """As a chunk's run sends its lines: a slot, then a task, each answer judged."""
+    """As a chunk's run sends its lines, each answer judged."""
     pool = Pool(lambda upstream, on_room: Endpoint(upstream, transport, on_room=on_room))
     pool.configure([upstream])
-    asker, halt, tasks = Client(pool), Halt(), set[asyncio.Task[Result]]()
-    completed = 0
-
-    def finish(task: asyncio.Task[Result]) -> None:
-        nonlocal completed
-        tasks.discard(task)
-        completed += isinstance(task.result(), Completed)
-
-    for number in range(count):
+    asker, halt, lines = Client(pool), Halt(), Counted(count)
+    tasks = []
+    for _ in range(min(count, upstream.max_in_flight)):
         slot = await pool.acquire(halt)
         assert slot is not None
-        task = asker.start(LineRequest(f"batch_req_{number}", PATH, BODY), halt, slot)
-        tasks.add(task)
-        task.add_done_callback(finish)
-    while tasks:
-        await asyncio.wait(tasks)
-    if completed != count:
-        raise RuntimeError(f"{completed} of {count} requests were answered")
+        tasks.append(asker.start(lines, halt, slot))
+    await asyncio.gather(*(task for task in tasks if task))
+    if lines.open:
+        raise RuntimeError(f"{lines.open} requests were not answered")
 
 
 async def _measure(way: str, kind: str, url: str, count: int) -> float:

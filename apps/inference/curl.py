@@ -1,9 +1,9 @@
 """The seam over libcurl, which costs a fraction of what aiohttp does (docs/adr/0006)."""
 
-import io
+import asyncio
 import ssl
-import time
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 import pycurl
 
@@ -28,8 +28,6 @@ _MEANINGS = {
     pycurl.E_SEND_ERROR: "connection lost",
     pycurl.E_SEND_FAIL_REWIND: "connection lost",
 }
-
-_NOTHING = io.BytesIO()
 
 
 class CurlTransport:
@@ -74,8 +72,7 @@ class CurlTransport:
         try:
             easy.setopt(pycurl.URL, url.encode())
             easy.setopt(pycurl.HTTPHEADER, _header_lines(headers))
-            multi = self._multi or self._open()
-            end = await multi.perform(easy)
+            end = await self._transfer(easy)
             if end.code and not (end.code == pycurl.E_WRITE_ERROR and easy.getinfo(pycurl.RESPONSE_CODE)):
                 raise _failure(easy, end, self._probe_timeout, self._probe_timeout)
         except (pycurl.error, ValueError, TypeError) as error:
@@ -89,18 +86,26 @@ class CurlTransport:
             multi.close()
 
     async def _perform(self, post: "_Post") -> End:
-        started = time.monotonic()
-        end = await (self._multi or self._open()).perform(post.easy)
-        if end.code != pycurl.E_SEND_FAIL_REWIND or time.monotonic() - started > STALE_SECONDS:
+        end = await self._transfer(post.easy)
+        if end.code != pycurl.E_SEND_FAIL_REWIND or post.easy.getinfo(pycurl.TOTAL_TIME) > STALE_SECONDS:
             return end
         # The kept connection broke at once and without a byte: the server had closed it before the request came.
         # libcurl looks for that only when the last look is a second ago. Others may have gone too, so take a new one.
         post.rewind()
         post.easy.setopt(pycurl.FRESH_CONNECT, 1)
         try:
-            return await (self._multi or self._open()).perform(post.easy)
+            return await self._transfer(post.easy)
         finally:
             post.easy.setopt(pycurl.FRESH_CONNECT, 0)
+
+    async def _transfer(self, easy: pycurl.Curl) -> End:
+        multi = self._multi or self._open()
+        future = multi.begin(easy)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            multi.abandon(easy)
+            raise
 
     def _open(self) -> Multi:
         """Made on first use, because it belongs to the loop that is running when it is made."""
@@ -118,22 +123,30 @@ class _Post:
         self.easy = easy
         self._head: list[bytes] = []
         self._body: list[bytes] = []
-        self._request = _NOTHING
+        self._request = b""
+        self._sent = 0
+        self._url = ""
         easy.setopt(pycurl.POST, 1)
         easy.setopt(pycurl.HEADERFUNCTION, self._head.append)
         easy.setopt(pycurl.WRITEFUNCTION, self._body.append)
-
-    def prepare(self, url: str, headers: Mapping[str, str], body: bytes) -> None:
-        self.easy.setopt(pycurl.URL, url.encode())
-        self.easy.setopt(pycurl.HTTPHEADER, _header_lines(headers))
-        self.easy.setopt(pycurl.POSTFIELDSIZE_LARGE, len(body))
         # With POSTFIELDS libcurl would send it again by itself, up to five times, whenever a kept connection breaks
         # before an answer. What it has read it cannot rewind: the transfer ends with E_SEND_FAIL_REWIND.
-        self._request = io.BytesIO(body)
-        self.easy.setopt(pycurl.READFUNCTION, self._request.read)
+        easy.setopt(pycurl.READFUNCTION, self._read)
+
+    def prepare(self, url: str, headers: Mapping[str, str], body: bytes) -> None:
+        if url != self._url:
+            self.easy.setopt(pycurl.URL, url.encode())
+            self._url = url
+        self.easy.setopt(pycurl.HTTPHEADER, _header_lines(headers))
+        self.easy.setopt(pycurl.POSTFIELDSIZE_LARGE, len(body))
+        self._request, self._sent = body, 0
 
     def rewind(self) -> None:
-        self._request.seek(0)
+        self._sent = 0
+
+    def _read(self, size: int) -> bytes:
+        start, self._sent = self._sent, self._sent + size
+        return self._request[start : self._sent]
 
     def answer(self) -> Answer:
         # An upstream that hangs up in mid-head has answered, by libcurl's lights.
@@ -146,8 +159,7 @@ class _Post:
         """Let go of a request and its answer, which may be large."""
         self._head.clear()
         self._body.clear()
-        self._request = _NOTHING
-        self.easy.unsetopt(pycurl.READFUNCTION)
+        self._request = b""
 
 
 class Headers(Mapping[str, str]):
@@ -216,12 +228,17 @@ def _milliseconds(seconds: float) -> int:
 
 def _header_lines(headers: Mapping[str, str]) -> list[bytes]:
     """ValueError for a header that would end its line."""
-    # A semicolon is how libcurl is told of an empty header; `Expect:` without one keeps it from asking first.
-    text = "\n".join([f"{name}: {value}" if value else f"{name};" for name, value in headers.items()])
-    lines = text.encode().split(b"\n")
-    if "\r" in text or "\0" in text or len(lines) != max(len(headers), 1):
+    return [*map(_header_line, headers.items()), b"Expect:"]  # with nothing in it, libcurl does not ask before it sends
+
+
+@lru_cache(256)
+def _header_line(header: tuple[str, str]) -> bytes:
+    """Kept, because all but one are the same in every request."""
+    name, value = header
+    line = f"{name}: {value}" if value else f"{name};"  # the semicolon is how libcurl is told of an empty header
+    if "\r" in line or "\n" in line or "\0" in line:
         raise ValueError("a header holds a line break")
-    return [*lines, b"Expect:"] if headers else [b"Expect:"]
+    return line.encode()
 
 
 def _failure(easy: pycurl.Curl, end: End, connect_timeout: float, read_timeout: float) -> TransportError:

@@ -67,6 +67,11 @@ class Endpoint:
         return self.in_flight < self._limit.limit and not self._paused and self._rest is None
 
     @property
+    def is_within_limit(self) -> bool:
+        """As many as are in flight now may be: who gets an answer may send the next line at once."""
+        return self.in_flight <= self._limit.limit and not self._paused and self._rest is None
+
+    @property
     def wants_more(self) -> bool:
         """It is this process's share that holds lines back, and nothing else."""
         return self.in_flight >= self._limit.ceiling and not self._paused and self._rest is None

@@ -56,7 +56,8 @@ def line_fault_code(status: int, fault: Fault) -> str | None:
 
 def clean(text: str, limit: int) -> str:
     """At most `limit` characters, with what UTF-8 cannot carry (lone surrogates) replaced by `?`."""
-    return text[:limit].encode("utf-8", "replace").decode("utf-8")
+    text = text[:limit]
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _is_context_overflow(fault: Fault) -> bool:

@@ -33,16 +33,17 @@ class Multi:
         self._letting_go: asyncio.TimerHandle | None = None
         self._open()
 
-    async def perform(self, easy: pycurl.Curl) -> End:
-        """Run one transfer to its end. When cancelled, its connection is closed and `easy` is free again."""
+    def begin(self, easy: pycurl.Curl) -> asyncio.Future[End]:
+        """Start one transfer; the future has its end. Who no longer wants to know must call `abandon`."""
         future: asyncio.Future[End] = self._loop.create_future()
+        self._multi.add_handle(easy)
         self._transfers[easy] = future
-        try:
-            self._multi.add_handle(easy)
-            return await future
-        finally:
-            if easy in self._transfers:
-                self._remove(easy)
+        return future
+
+    def abandon(self, easy: pycurl.Curl) -> None:
+        """The connection of the transfer is closed and `easy` is free again; nothing happens if it has ended."""
+        if easy in self._transfers:
+            self._remove(easy)
 
     def close(self) -> None:
         """Close every connection. What is still under way ends as aborted."""

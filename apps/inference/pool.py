@@ -1,7 +1,7 @@
 """All upstreams of a process: who serves a model, who has room, and whose turn it is (architecture.md §4)."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from functools import lru_cache, partial
 from typing import NamedTuple, Protocol
 
@@ -9,7 +9,7 @@ from apps.inference.blocks import Demand
 from apps.inference.endpoint import Endpoint
 from apps.inference.halt import Halt
 from apps.inference.standing import Standing
-from apps.inference.turns import ANYBODY, Route, Turn, Turns, Waiter
+from apps.inference.turns import ANYBODY, ONE, Route, Turn, Turns, Waiter
 from apps.inference.upstream import Upstream
 
 MOST_ROUTES = 1_000
@@ -106,12 +106,12 @@ class Pool:
         return Standing.UPSTREAM_BUSY if Standing.UPSTREAM_BUSY in standings else Standing.UPSTREAM_PAUSED
 
     async def acquire(
-        self, halt: Halt, model: str | None = None, turn: Turn = ANYBODY, backlog: int = 1
+        self, halt: Halt, model: str | None = None, turn: Turn = ANYBODY, backlog: Sized = ONE
     ) -> Slot | None:
         """The one door to the upstreams, which every line passes before it is sent, at first and after each back-off.
 
         Waits while the run is stale, while no upstream that serves the model has room, and for its turn. None: halted,
-        nothing is held. `backlog` counts the lines of the run that wait for the same. Raises NoUpstream.
+        nothing is held. `backlog` are the lines of the run that wait for the same. Raises NoUpstream.
         """
         while halt.is_clear or await halt.may_send():
             slot = self._take(self.route(model), turn.project)
@@ -122,6 +122,15 @@ class Pool:
             # It waited for the slot, perhaps in a frozen process: a run that can use the slot shall have it.
             self.release(slot)
         return None
+
+    def may_keep(self, slot: Slot, model: str | None, turn: Turn) -> bool:
+        """Whether its holder may send the next line with the same slot: released, it would come to the holder again."""
+        endpoint = slot.endpoint
+        return (
+            endpoint.is_within_limit
+            and endpoint.name in self._find(model)
+            and self._turns.is_next(endpoint.name, endpoint.held, turn)
+        )
 
     def release(self, slot: Slot) -> None:
         """Gives a slot back, and on to whose turn it is."""
@@ -165,7 +174,7 @@ class Pool:
         endpoint.take(project)
         return Slot(endpoint, project)
 
-    async def _queue_up(self, halt: Halt, model: str | None, turn: Turn, backlog: int) -> Slot | None:
+    async def _queue_up(self, halt: Halt, model: str | None, turn: Turn, backlog: Sized) -> Slot | None:
         route = self.route(model)
         waiter = self._turns.add(route, model, turn, backlog)
         self._ask_for_more(route)

@@ -1,12 +1,17 @@
 """How long to wait before asking an upstream again: exponential back-off with full jitter (architecture.md §4)."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+
+from apps.inference.halt import Halt
 
 BASE_SECONDS = 0.5
 CAP_SECONDS = 30.0
 
 Jitter = Callable[[], float]
 """A number in [0, 1); `random.random` outside tests."""
+
+Pause = Callable[[Halt, float], Awaitable[bool]]
+"""Sleeps that many seconds unless halted; True means halted. `Halt.wait` outside tests."""
 
 _STEPS_TO_CAP = 6  # 0.5 s doubled six times passes 30 s; a line that waits for days must not compute 2 ** 10_000
 

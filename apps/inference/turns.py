@@ -3,7 +3,7 @@
 import asyncio
 import heapq
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, NamedTuple
@@ -20,18 +20,20 @@ class Turn(NamedTuple):
 
 
 ANYBODY = Turn("")
+ONE: Sized = (None,)
+"""The backlog of a line that nobody stands behind."""
 
 
 @dataclass(order=True, slots=True)
 class Waiter:
-    """One line that queues for a slot; `backlog` lines of its run stand behind it, itself included."""
+    """One line that queues for a slot; `backlog` are the lines of its run that stand behind it, itself included."""
 
     order: tuple[Any, ...]
     arrived: int
     slot: "asyncio.Future[Any]" = field(compare=False)
     project: str = field(compare=False)
     model: str | None = field(compare=False, default=None)
-    backlog: int = field(compare=False, default=1)
+    backlog: Sized = field(compare=False, default=ONE)
 
     @property
     def got_slot(self) -> bool:
@@ -52,7 +54,7 @@ class Turns:
         self._served: dict[str, int] = {}
         self._clock = count(1)
 
-    def add(self, route: Route, model: str | None, turn: Turn, backlog: int) -> Waiter:
+    def add(self, route: Route, model: str | None, turn: Turn, backlog: Sized) -> Waiter:
         """Queues up; the waiter's `slot` is resolved by whoever pops it."""
         slot = asyncio.get_running_loop().create_future()
         waiter = Waiter(turn.order, next(self._clock), slot, turn.project, model, backlog)
@@ -78,6 +80,26 @@ class Turns:
         self._served[key[1]] = next(self._clock)
         return best[2]
 
+    def is_next(self, upstream: str, held: Counter[str], turn: Turn) -> bool:
+        """Whether a slot that `turn` holds would come to it again if it were given back, before all who wait.
+
+        As if it had been popped it counts as served, if any of its project wait.
+        """
+        project, order = turn
+        mine, waits = (held[project] - 1, self._served.get(project, 0)), False
+        for place in list(self._waiting):
+            if upstream not in place[0] or (first := self._first(place)) is None:
+                continue
+            if place[1] == project:
+                waits = True
+                if first.order < order:
+                    return False
+            elif (held[place[1]], self._served.get(place[1], 0)) <= mine:
+                return False
+        if waits:
+            self._served[project] = next(self._clock)
+        return True
+
     def backlog(self, upstream: str) -> int:
         """Lines that the upstream may serve, those behind their run's first included."""
         places = [waiters for (route, _), waiters in self._waiting.items() if upstream in route]
@@ -85,7 +107,7 @@ class Turns:
             # Behind an upstream that is away nobody is popped: those who gave up would pile up.
             waiters[:] = [waiter for waiter in waiters if not waiter.slot.done()]
             heapq.heapify(waiters)
-        return sum(waiter.backlog for waiters in places for waiter in waiters)
+        return sum(len(waiter.backlog) for waiters in places for waiter in waiters)
 
     def drain(self) -> Iterator[Waiter]:
         """Takes everybody out, because the upstreams have changed."""

@@ -58,12 +58,13 @@ class LoopWatch:
 class EpollWatch:
     """An epoll set of libcurl's own, of which the loop watches the one descriptor.
 
-    libcurl wants a socket and lets go of it once for each request. On Linux this makes both cheap.
+    libcurl wants a socket and lets go of it once for each request. This makes the first cheap and the second free.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, happened: Happened) -> None:
         self._loop = loop
         self._happened = happened
+        self._wanted: set[int] = set()
         self._epoll = select.epoll()
         self._events = {
             pycurl.POLL_IN: select.EPOLLIN,
@@ -75,20 +76,32 @@ class EpollWatch:
     def want(self, what: int, fd: int, *_: object) -> None:
         # The kernel keeps the books: it forgets a socket that is closed, and its number may come again.
         if what == pycurl.POLL_REMOVE:
-            with contextlib.suppress(OSError):
-                self._epoll.unregister(fd)
+            self._wanted.discard(fd)  # it stays in the set: as a rule the next request wants it again
             return
+        self._wanted.add(fd)
         try:
-            self._epoll.register(fd, self._events[what])
-        except FileExistsError:
             self._epoll.modify(fd, self._events[what])
+        except FileNotFoundError:
+            self._epoll.register(fd, self._events[what])
 
     def close(self) -> None:
         self._loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
 
     def _on_ready(self) -> None:
-        self._happened([(fd, _bits(events)) for fd, events in self._epoll.poll(0)])
+        ready = self._epoll.poll(0)
+        self._happened([(fd, _BITS.get(events) or _bits(events)) for fd, events in ready if self._is_wanted(fd)])
+
+    def _is_wanted(self, fd: int) -> bool:
+        """A kept connection that nobody uses just now is ready when the server hangs up. libcurl finds out later."""
+        if fd in self._wanted:
+            return True
+        with contextlib.suppress(OSError):
+            self._epoll.unregister(fd)
+        return False
+
+
+_BITS = {select.EPOLLIN: pycurl.CSELECT_IN, select.EPOLLOUT: pycurl.CSELECT_OUT} if hasattr(select, "epoll") else {}
 
 
 def _bits(events: int) -> int:

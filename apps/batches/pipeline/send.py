@@ -4,9 +4,8 @@ import asyncio
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable
-from functools import partial
-from itertools import chain
+from collections.abc import Collection, Coroutine, Iterable
+from typing import Any
 
 from django.conf import settings
 
@@ -39,6 +38,33 @@ UNSENT = {
 }
 
 
+class Queue:
+    """The lines of a run that name one model; those of another one go on while its upstream is away."""
+
+    def __init__(self, run: "ChunkRun", model: str | None) -> None:
+        self.model = model
+        self.waiting: deque[tuple[int, InputLine]] = deque()
+        self._run = run
+        self._opening: asyncio.Task[None] | None = None
+
+    def open(self, opening: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Runs what brings the lines slots, until none waits."""
+        self._opening = asyncio.create_task(opening)
+        return self._opening
+
+    def take(self) -> LineRequest | None:
+        """With the last one nobody need wait for a slot any more."""
+        if not self.waiting:
+            return None
+        number, line = self.waiting.popleft()
+        if not self.waiting and self._opening is not None:
+            self._opening.cancel()
+        return self._run.begin(number, line, self.model)
+
+    def finish(self, request: LineRequest, result: Result) -> None:
+        self._run.finish(request.id, result)
+
+
 class ChunkRun:
     """The lines of one claimed chunk on their way through the event loop.
 
@@ -56,11 +82,12 @@ class ChunkRun:
         self._valid_until = lease_clock() + settings.LEASE_SECONDS
         self._claim = claim
         self._lines = lines
-        self._waiting: dict[str | None, deque[tuple[int, InputLine]]] = {}
+        self._queues: dict[str | None, Queue] = {}
+        self._under_way: dict[str, tuple[int, InputLine]] = {}
         self._batch = claim.chunk.batch
         self._turn = Turn(str(self._batch.project_id), (self._batch.created_at, self._batch.pk, claim.chunk.index))
         self._halt = Halt()
-        self._tasks: set[asyncio.Task[Result]] = set()
+        self._tasks: list[asyncio.Task[None]] = []
         self._crashes: list[BaseException] = []
 
     @property
@@ -80,12 +107,12 @@ class ChunkRun:
     @property
     def in_flight(self) -> int:
         """Lines under way, those that back off included."""
-        return len(self._tasks)
+        return len(self._under_way)
 
     @property
     def is_leaving(self) -> bool:
         """Halted, with nothing under way: its place in the process is about to be free."""
-        return self.is_halting and not self._tasks
+        return self.is_halting and not self._under_way
 
     @property
     def is_abandoned(self) -> bool:
@@ -112,11 +139,11 @@ class ChunkRun:
         """A WaitingReason, or an empty text while lines are in flight or nothing is left to send."""
         if self.is_whole:
             return WaitingReason.STORAGE_AWAY.value if self.waits_for_storage else ""
-        models = [model for model, lines in self._waiting.items() if lines]
-        standings = [live.client().pool.standing(model) for model in models or self._waiting]
+        models = [model for model, queue in self._queues.items() if queue.waiting]
+        standings = [live.client().pool.standing(model) for model in models or self._queues]
         if standings and (hindrance := standings[0]) and all(standings):
             return WaitingReason(hindrance.value).value
-        return WaitingReason.QUEUED.value if models and not self._tasks else ""
+        return WaitingReason.QUEUED.value if models and not self._under_way else ""
 
     def restore(self, entries: Iterable[Entry]) -> None:
         """Takes over lines that an earlier claim has finished; they are not sent again."""
@@ -143,30 +170,41 @@ class ChunkRun:
         """
         for number, line in self._lines:
             model = self._batch.model or model_of(line.body)
-            self._waiting.setdefault(model, deque()).append((number, line))
-        await asyncio.gather(*(self._send(model, waiting) for model, waiting in self._waiting.items()))
-        if not self.is_abandoned:
-            for number, line in chain.from_iterable(self._waiting.values()):
-                self._keep(number, line, Unsent())
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+            queue = self._queues.get(model) or self._queues.setdefault(model, Queue(self, model))
+            queue.waiting.append((number, line))
+        openers = [queue.open(self._open_senders(queue)) for queue in self._queues.values()]
+        await self._ended(openers)
+        if self.halted and not self.is_abandoned:
+            self._write_off()
+        await self._ended(self._tasks)
         self._check_whole()
 
-    async def _send(self, model: str | None, waiting: "deque[tuple[int, InputLine]]") -> None:
-        """The lines of one model: those of another one may go on while its upstream is away."""
+    def _write_off(self) -> None:
+        """What still waits is not sent any more."""
+        for queue in self._queues.values():
+            while queue.waiting:
+                number, line = queue.waiting.popleft()
+                self._keep(number, line, line_id(self._batch.pk, number), Unsent())
+
+    async def _open_senders(self, queue: Queue) -> None:
+        """One sender more whenever there is a slot for it, until no line waits."""
         client = live.client()
-        while waiting:
+        while queue.waiting:
             try:
-                slot = await client.pool.acquire(self._halt, model, self._turn, len(waiting))
+                slot = await client.pool.acquire(self._halt, queue.model, self._turn, queue.waiting)
             except NoUpstream as error:
-                self._keep(*waiting.popleft(), no_upstream(error))
+                number, line = queue.waiting.popleft()
+                self._keep(number, line, line_id(self._batch.pk, number), no_upstream(error))
                 continue
             if slot is None:
                 break
-            number, line = waiting.popleft()
-            task = client.start(self._request(number, line, model), self._halt, slot, turn=self._turn)
-            self._tasks.add(task)
-            task.add_done_callback(partial(self._finish, number, line))
+            if task := client.start(queue, self._halt, slot, turn=self._turn):
+                self._tasks.append(task)
+
+    async def _ended(self, tasks: Collection[asyncio.Task[None]]) -> None:
+        """Waits for the tasks, and notes which crashed; some may have been cancelled."""
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        self._crashes += [crash for crash in ended if isinstance(crash, Exception)]
 
     def _stop(self, reason: str) -> None:
         """Ends the sending. Lines in flight may finish: for as long as it takes, or, when the worker stops, for the
@@ -183,20 +221,18 @@ class ChunkRun:
         for task in self._tasks:
             task.cancel()
 
-    def _request(self, number: int, line: InputLine, model: str | None) -> LineRequest:
-        return LineRequest(line_id(self._batch.pk, number), self._batch.endpoint, bytes(line.body), model)
-
-    def _finish(self, number: int, line: InputLine, task: asyncio.Task[Result]) -> None:
-        self._tasks.discard(task)
-        if task.cancelled():
-            return
-        if crash := task.exception():
-            self._crashes.append(crash)
-        elif not (self.is_abandoned and isinstance(task.result(), Unsent)):
-            self._keep(number, line, task.result())
-
-    def _keep(self, number: int, line: InputLine, result: Result) -> None:
+    def begin(self, number: int, line: InputLine, model: str | None) -> LineRequest:
+        """A line that is sent from now on, until `finish`."""
         name = line_id(self._batch.pk, number)
+        self._under_way[name] = number, line
+        return LineRequest(name, self._batch.endpoint, bytes(line.body), model)
+
+    def finish(self, name: str, result: Result) -> None:
+        number, line = self._under_way.pop(name)
+        if not (self.is_abandoned and isinstance(result, Unsent)):
+            self._keep(number, line, name, result)
+
+    def _keep(self, number: int, line: InputLine, name: str, result: Result) -> None:
         match result:
             case Completed():
                 text = parts.output_line(name, line.custom_id, result)

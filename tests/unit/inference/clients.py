@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import orjson
 
 from apps.inference.breaker import Sleep
-from apps.inference.client import Client, LineRequest
+from apps.inference.client import Client, LineRequest, Result
 from apps.inference.curl import CurlTransport
 from apps.inference.endpoint import Endpoint
 from apps.inference.halt import Halt
@@ -83,6 +83,21 @@ class Silent:
 
     async def close(self) -> None:
         """Nothing is open."""
+
+
+class Lines:
+    """Lines that wait to be sent, and what came of them, by id."""
+
+    def __init__(self, *waiting: LineRequest) -> None:
+        self.waiting = list(waiting)
+        self.results: dict[str, Result] = {}
+
+    def take(self) -> LineRequest | None:
+        return self.waiting.pop(0) if self.waiting else None
+
+    def finish(self, request: LineRequest, result: Result) -> None:
+        assert request.id not in self.results, "a line has one result"
+        self.results[request.id] = result
 
 
 def in_flight(pool: Pool) -> int:

@@ -8,7 +8,7 @@ from apps.inference.client import Client, Completed, Result, Unsent
 from apps.inference.halt import Halt
 from apps.inference.pool import Slot
 from tests.fakes.upstream import FakeUpstream
-from tests.unit.inference.clients import SkippedPauses, client_of, in_flight, line, slot_of
+from tests.unit.inference.clients import Lines, SkippedPauses, client_of, in_flight, line, slot_of
 
 
 @dataclass
@@ -95,12 +95,15 @@ def test_a_line_whose_run_goes_stale_before_its_first_step_is_not_sent(fake: Fak
         halt = Halt(valid_until=10.0, clock=clock)
         async with client_of(fake) as client:
             assert await client.pool.acquire(halt)
-            task = client.start(line(), halt, slot_of(client.pool))
+            lines = Lines(line())
+            task = client.start(lines, halt, slot_of(client.pool))
             clock.now = 20.0
             await settled()
             assert (in_flight(client.pool), fake.request_count) == (0, 0)
             halt.prolong(30.0)
-            assert isinstance(await task, Completed)
+            assert task
+            await task
+            assert isinstance(lines.results["batch_req_1"], Completed)
 
     asyncio.run(story())
 

@@ -11,7 +11,7 @@ from apps.inference.client import Client, Completed, Failed, LineRequest, Result
 from apps.inference.halt import Halt
 from apps.inference.usage import Usage
 from tests.fakes.upstream import FakeUpstream
-from tests.unit.inference.clients import PATH, SkippedPauses, client_of, in_flight, line, slot_of
+from tests.unit.inference.clients import PATH, Lines, SkippedPauses, client_of, in_flight, line, slot_of
 
 
 def run_one(fake: FakeUpstream, model: str, pauses: SkippedPauses | None = None, **options: Any) -> Result:
@@ -291,16 +291,19 @@ def test_a_halt_before_the_start_sends_nothing_and_gives_the_callers_slot_back(f
 
 
 def test_never_more_in_flight_than_slots(fake: FakeUpstream) -> None:
-    async def story() -> list[Result]:
-        halt, tasks = Halt(), list[asyncio.Task[Result]]()
-        async with client_of(fake, max_in_flight=8) as client:
-            for number in range(200):
-                assert await client.pool.acquire(halt)
-                tasks.append(client.start(line("echo", number), halt, slot_of(client.pool)))
-            return await asyncio.gather(*tasks)
+    lines = Lines(*(line("echo", number) for number in range(200)))
 
-    results = asyncio.run(story())
-    assert all(isinstance(result, Completed) for result in results)
+    async def story() -> None:
+        halt, tasks = Halt(), []
+        async with client_of(fake, max_in_flight=8) as client:
+            while lines.waiting:
+                assert await client.pool.acquire(halt)
+                tasks.append(client.start(lines, halt, slot_of(client.pool)))
+            await asyncio.gather(*filter(None, tasks))
+
+    asyncio.run(story())
+    assert len(lines.results) == 200
+    assert all(isinstance(result, Completed) for result in lines.results.values())
     assert len(fake.count_by_request_id) == 200
     assert fake.max_in_flight <= 8
 
@@ -319,7 +322,7 @@ def test_in_flight_reaches_the_limit(fake: FakeUpstream) -> None:
     assert fake.max_in_flight == 8
 
 
-Begin = Callable[[Client, Halt], Coroutine[Any, Any, asyncio.Task[Result]]]
+Begin = Callable[[Client, Halt], Coroutine[Any, Any, asyncio.Task[Any]]]
 
 
 async def with_own_slot(client: Client, halt: Halt) -> asyncio.Task[Result]:
@@ -331,9 +334,11 @@ async def with_held_slot(client: Client, halt: Halt) -> asyncio.Task[Result]:
     return asyncio.create_task(client.complete(line("hang"), halt, slot=slot_of(client.pool)))
 
 
-async def started(client: Client, halt: Halt) -> asyncio.Task[Result]:
+async def started(client: Client, halt: Halt) -> asyncio.Task[Any]:
     assert await client.pool.acquire(halt)
-    return client.start(line("hang"), halt, slot_of(client.pool))
+    task = client.start(Lines(line("hang")), halt, slot_of(client.pool))
+    assert task
+    return task
 
 
 @pytest.mark.parametrize("begin", [with_own_slot, with_held_slot, started])

@@ -1,27 +1,17 @@
-"""One line's way to an answer: how often it was tried, why it waits, and what to say if it gives up."""
+"""What has gone wrong with one line so far: how often it was tried, why it waits, and what to say if it gives up."""
 
 from dataclasses import dataclass
 
 from apps.inference.answers import Busy, Retry
 from apps.inference.faults import MESSAGE_LIMIT
-from apps.inference.halt import Halt
-from apps.inference.pool import Slot
-from apps.inference.results import Failed, LineRequest, Unsent
+from apps.inference.results import Failed, Unsent
 from apps.inference.retry import Jitter, back_off, busy_wait
-from apps.inference.turns import ANYBODY, Turn
 
 
 @dataclass(slots=True)
-class Line:
-    """A line under way, which holds `slot` while it is sent.
+class Setbacks:
+    """`attempts` counts setbacks that count against the line, `waits` how often the upstream was busy."""
 
-    `attempts` counts setbacks that count against it, `waits` how often the upstream was busy.
-    """
-
-    request: LineRequest
-    halt: Halt
-    turn: Turn = ANYBODY
-    slot: Slot | None = None
     attempts: int = 0
     waits: int = 0
     only_timeouts: bool = True
@@ -37,10 +27,10 @@ class Line:
         self.only_timeouts = self.only_timeouts and setback.code == "timeout"
         return self._give_up(setback) if self.attempts >= max_attempts else None
 
-    def seconds_to_wait(self, setback: Retry | Busy, jitter: Jitter) -> float:
-        """How long to back off after `setback`, which has been noted."""
-        if isinstance(setback, Busy):
-            return busy_wait(self.waits - 1, setback.retry_after, jitter)
+    def seconds_to_wait(self, jitter: Jitter) -> float:
+        """How long to back off after the last one."""
+        if isinstance(self.last, Busy):
+            return busy_wait(self.waits - 1, self.last.retry_after, jitter)
         return back_off(self.attempts - 1, jitter)
 
     def unsent(self) -> Unsent:
