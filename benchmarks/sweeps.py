@@ -20,9 +20,7 @@ ROUNDS, REPEATS = 5, 10
 MOST_SHARE = 0.01
 """Of the time between two times that it is asked."""
 WIDTH = 160
-NOISE = re.compile(
-    r"^\s*(Planning:|Planning Time|Index Searches|Recheck Cond|Heap Fetches|Storage:|Buckets:|  Buffers)"
-)
+NOISE = re.compile(r"^\s*(Planning:|Planning Time|Index Searches|Recheck Cond|Heap Fetches|Storage:|Buckets:)")
 
 
 @dataclass(frozen=True)
@@ -86,11 +84,11 @@ def explain(folder: Path, page: Path) -> None:
 
 PREFACE = """# Query plans
 
-What Postgres does for the questions that are asked all the time, with {size}: `python -m benchmarks.sweeps
---explain docs/explain.md` wrote this page. Most batches ended within the hour, 1,000 are unfinished, in 20 projects
-([fill.py](../benchmarks/fill.py)). Branches that were never executed are left out, and all but the first of a node's
-details; a page of Postgres (`Buffers`) has 8 KB. How long the same questions take beside an almost empty database is in
-[benchmarks.md](benchmarks.md).
+What Postgres does for the questions that are asked all the time, with {size}:
+`python -m benchmarks.sweeps --explain docs/explain.md` wrote this page. Most batches ended within the hour, 1,000 are
+unfinished, in 20 projects ([fill.py](../benchmarks/fill.py)). Left out are branches that were never executed and
+details that say nothing here; `Buffers` are pages of 8 KB, those of the whole query. How long the same questions take
+beside an almost empty database is in [benchmarks.md](benchmarks.md).
 
 {machine}
 """
@@ -105,7 +103,8 @@ def _readable(plan: str) -> str:
         if skipped_from is not None and indent > skipped_from:
             continue
         skipped_from = indent if "(never executed)" in line else None
-        if skipped_from is None and not NOISE.match(line):
+        is_known = "Buffers: " in line and any("Buffers: " in above for above in kept)  # the first is of the whole
+        if skipped_from is None and not NOISE.match(line) and not is_known:
             kept.append(line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…")
     return "\n".join(line for line, after in zip(kept, [*kept[1:], ""], strict=True) if not _is_empty(line, after))
 
