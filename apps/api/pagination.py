@@ -46,7 +46,8 @@ def page(rows: QuerySet[Row], *, after: Any, limit: int, order: str = "desc") ->
         step = "gt" if order == "asc" else "lt"
         later = Q(**{f"created_at__{step}": after.created_at})
         same_moment = Q(created_at=after.created_at, **{f"id__{step}": after.pk})
-        rows = rows.filter(later | same_moment)
+        # Implied by the others, but only this one tells Postgres where in the index the page begins.
+        rows = rows.filter(later | same_moment, **{f"created_at__{step}e": after.created_at})
     found = list(rows.order_by(f"{sign}created_at", f"{sign}id")[: limit + 1])
     return found[:limit], len(found) > limit
 

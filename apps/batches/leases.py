@@ -107,9 +107,10 @@ def _claim_first_pending(batch_id: str) -> Claim | None:
     return None if first is None else claim(first)
 
 
-WITH_PENDING = """
+IN_TURN = """
+SELECT batch.id, batch.created_at
   FROM batches_batch AS batch
- WHERE batch.status IN ('in_progress', 'cancelling')
+ WHERE batch.project_id = project.id AND batch.status IN ('in_progress', 'cancelling')
    AND EXISTS (SELECT FROM batches_chunk AS chunk WHERE chunk.batch_id = batch.id AND chunk.state = 'pending'
                                                 AND chunk.enqueued_at IS NOT NULL)
 """
@@ -119,16 +120,21 @@ SELECT batch.project_id, count(*) AS chunks
  WHERE chunk.state = 'running' AND chunk.lease_expires_at > statement_timestamp()
  GROUP BY batch.project_id
 """
+# Project by project, each one's oldest batches in the order of the index: a claim must cost the same however many
+# batches wait. Both are asked all the time.
 OPEN_BATCHES = f"""
 SELECT open.id
-  FROM (SELECT batch.id, batch.project_id, batch.created_at {WITH_PENDING}) AS open
-       LEFT JOIN ({RUNNING_BY_PROJECT}) AS running ON running.project_id = open.project_id
+  FROM projects_project AS project
+       LEFT JOIN ({RUNNING_BY_PROJECT}) AS running ON running.project_id = project.id
+       CROSS JOIN LATERAL ({IN_TURN} ORDER BY batch.created_at, batch.id LIMIT 20) AS open
  ORDER BY coalesce(running.chunks, 0), open.created_at, open.id
  LIMIT 20
 """  # noqa: S608  made of constants
 STARVING = f"""
-SELECT DISTINCT batch.project_id {WITH_PENDING}
-   AND batch.project_id NOT IN (SELECT running.project_id FROM ({RUNNING_BY_PROJECT}) AS running)
+SELECT project.id
+  FROM projects_project AS project
+       CROSS JOIN LATERAL ({IN_TURN} ORDER BY batch.created_at, batch.id LIMIT 1) AS open
+ WHERE project.id NOT IN (SELECT running.project_id FROM ({RUNNING_BY_PROJECT}) AS running)
 """  # noqa: S608
 
 

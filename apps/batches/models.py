@@ -83,7 +83,12 @@ class Batch(TallyFields):
         verbose_name_plural = "batches"
         indexes = (
             models.Index(fields=["project", "-created_at", "-id"], name="batch_newest_first"),
-            models.Index(fields=["expires_at"], condition=Q(status__in=sorted(UNFINISHED)), name="batch_unfinished"),
+            # Few rows of many: a claim looks for a project's oldest, the sweeps look at all.
+            models.Index(
+                fields=["project", "created_at", "id"],
+                condition=Q(status__in=sorted(UNFINISHED)),
+                name="batch_unfinished_in_turn",
+            ),
         )
 
     def __str__(self) -> str:
@@ -110,7 +115,8 @@ class Chunk(TallyFields):
     commits. Every transition is one guarded UPDATE in leases.py. The parts of a done chunk carry its final epoch.
     """
 
-    batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="chunks")
+    # Its own index would be two more on the largest table: that of `chunk_once_per_batch` begins with the batch too.
+    batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="chunks", db_index=False)
     index = models.PositiveIntegerField()
     first_line = models.PositiveIntegerField(help_text="1-based line number in the input file")
     start = models.BigIntegerField(help_text="byte range [start, end) in the input file")
@@ -134,8 +140,11 @@ class Chunk(TallyFields):
             models.UniqueConstraint(fields=["batch", "index"], name="chunk_once_per_batch"),
             models.CheckConstraint(condition=Q(end__gt=models.F("start"), lines__gt=0), name="chunk_has_lines"),
         )
+        # The lease is in none of them, so that a heartbeat writes to no index.
         indexes = (
-            models.Index(fields=["state", "lease_expires_at"], condition=~Q(state="done"), name="chunk_not_done"),
+            models.Index(fields=["batch", "state"], condition=~Q(state="done"), name="chunk_not_done"),
+            models.Index(fields=["batch"], condition=Q(state="running"), name="chunk_running"),
+            models.Index(fields=["enqueued_at"], condition=Q(state="pending"), name="chunk_pending"),
             models.Index(
                 fields=["batch", "index"],
                 condition=Q(state="pending", enqueued_at__isnull=False),

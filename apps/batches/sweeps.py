@@ -16,6 +16,7 @@ from apps.batches.models import Batch, Chunk, ChunkQuerySet
 from apps.batches.states import ASSEMBLABLE, RUNNABLE, TERMINAL, BatchStatus, ChunkState
 from apps.files import storage
 from apps.files.sweeps import each
+from apps.projects.models import Project
 
 log = structlog.get_logger(__name__)
 
@@ -98,7 +99,8 @@ def overdue() -> list[str]:
 
 def chunks_of(batch_id: str) -> list[PendingChunk]:
     """The pending chunks of one batch, in order."""
-    return _as_pending(Chunk.objects.filter(batch=batch_id, state=ChunkState.PENDING, batch__status__in=RUNNABLE))
+    pending = Chunk.objects.filter(batch=batch_id, state=ChunkState.PENDING, batch__status__in=RUNNABLE)
+    return _as_pending(pending.order_by("pk"))
 
 
 def purge() -> None:
@@ -107,12 +109,15 @@ def purge() -> None:
     Parts are left when a worker died between writing and committing, or when clearing up after an assembly failed.
     """
     workers.purge()
-    long_ago = Now() - KEPT_AFTER_END
+    each(_forget_chunks, _ended_a_while_ago())
+
+
+def _ended_a_while_ago() -> list[str]:
     has_chunks = Exists(Chunk.objects.filter(batch=OuterRef("pk")))
     ended = Batch.objects.filter(has_chunks, status__in=TERMINAL).annotate(
         ended_at=Coalesce("completed_at", "expired_at", "cancelled_at", "failed_at")
     )
-    each(_forget_chunks, ended.filter(ended_at__lt=long_ago).values_list("pk", flat=True)[:MOST_AT_ONCE])
+    return list(ended.filter(ended_at__lt=Now() - KEPT_AFTER_END).values_list("pk", flat=True)[:MOST_AT_ONCE])
 
 
 def _forget_chunks(batch_id: str) -> None:
@@ -128,14 +133,15 @@ def mark_sent(chunks: list[PendingChunk]) -> None:
 
 def _unsent_chunks(is_idle: IsIdle) -> Iterator[PendingChunk]:
     """Two searches, each with a limit of its own: what waits in busy queues must not hide what was forgotten."""
-    waiting = Chunk.objects.filter(state=ChunkState.PENDING, batch__status__in=RUNNABLE)
+    waiting = Chunk.objects.filter(state=ChunkState.PENDING, batch__status__in=RUNNABLE).order_by("enqueued_at", "pk")
     # Of a young batch the first messages may be on the way.
     never = Q(enqueued_at=None, batch__in_progress_at__lt=Now() - START_GRACE)
     forgotten = never | Q(enqueued_at__lt=Now() - FORGOTTEN_AFTER)
     yield from _as_pending(waiting.filter(forgotten))
     sent = waiting.filter(enqueued_at__lt=Now() - LOST_AFTER, enqueued_at__gte=Now() - FORGOTTEN_AFTER)
-    projects = sent.order_by().values_list("batch__project_id", flat=True).distinct()
-    idle = [project_id for project_id in projects if is_idle(str(project_id))]
+    # Project by project, which ends with the first chunk found: there may be a million that wait.
+    projects = Project.objects.filter(Exists(sent.filter(batch__project=OuterRef("pk")))).order_by()
+    idle = [project_id for project_id in projects.values_list("pk", flat=True) if is_idle(str(project_id))]
     if idle:
         yield from _as_pending(sent.filter(batch__project_id__in=idle))
 
@@ -148,5 +154,5 @@ def _ready_batches() -> list[str]:
 
 
 def _as_pending(chunks: ChunkQuerySet) -> list[PendingChunk]:
-    rows = chunks.order_by("pk").values_list("batch__project_id", "pk")[:MOST_AT_ONCE]
+    rows = chunks.values_list("batch__project_id", "pk")[:MOST_AT_ONCE]
     return [PendingChunk(str(project_id), chunk_id) for project_id, chunk_id in rows]

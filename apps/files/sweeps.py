@@ -27,10 +27,15 @@ Item = TypeVar("Item")
 
 def purge() -> None:
     """Removes the objects of deleted and expired files, objects without a row, and spools of processes that died."""
-    ended = File.objects.ended().filter(readers=0, object_removed_at=None).order_by("created_at")
-    each(uploads.remove_if_unread, ended.values_list("pk", flat=True)[:MOST_AT_ONCE])
+    each(uploads.remove_if_unread, _removable())
     each(storage.remove, _orphans())
     each(_remove_old_spool, Path(settings.SPOOL_DIR).glob("*"))
+
+
+def _removable() -> list[str]:
+    """Deleted and expired files whose bytes are still there and that nobody reads."""
+    ended = File.objects.ended().filter(readers=0, object_removed_at=None).order_by("created_at")
+    return list(ended.values_list("pk", flat=True)[:MOST_AT_ONCE])
 
 
 def each(remove: Callable[[Item], None], items: Iterable[Item]) -> None:
