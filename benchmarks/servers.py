@@ -52,13 +52,16 @@ def web(folder: Path, extra: Mapping[str, str]) -> Iterator[Web]:
 
 
 @contextmanager
-def stack(folder: Path, *, workers: int, inference_url: str) -> Iterator[Layout]:
+def stack(
+    folder: Path, *, workers: int, inference_url: str, extra: Mapping[str, str] | None = None
+) -> Iterator[Layout]:
     """The whole dev stack, as `make up` starts it, in `folder`, once it is ready."""
     layout, log = Layout.of(str(folder)), folder / "devstack.log"
     port = ports.claim_any()
     ports.release(port)  # for the stack to claim
     env = _environment(
         {"VAR_DIR": str(folder), "PORT": str(port), "WORKERS": str(workers), "INFERENCE_BASE_URL": inference_url}
+        | dict(extra or {})
     )
     command: list[str | Path] = [sys.executable, PROJECT_ROOT / "manage.py", "devstack", "--die-with-parent"]
     try:
@@ -70,10 +73,12 @@ def stack(folder: Path, *, workers: int, inference_url: str) -> Iterator[Layout]
 
 
 @contextmanager
-def upstream(folder: Path) -> Iterator[str]:
-    """The benchmarks' inference server, in a process of its own; its base URL."""
+def upstream(folder: Path, *, mean_ms: float = 0, sigma: float = 0, most: float | None = None) -> Iterator[str]:
+    """The benchmarks' inference server, in a process of its own; its base URL. See benchmarks.upstream."""
     log = folder / "upstream.log"
-    with _running([sys.executable, "-m", "benchmarks.upstream"], log=log, env=_environment({})) as server:
+    numbers = [mean_ms, sigma] if most is None else [mean_ms, sigma, most]
+    argv: list[str | Path] = [sys.executable, "-m", "benchmarks.upstream", *map(str, numbers)]
+    with _running(argv, log=log, env=_environment({})) as server:
         _await(server, lambda: log.read_text().endswith("\n"), log)
         yield log.read_text().strip()
 
