@@ -9,8 +9,8 @@ from statistics import median
 
 from apps.devstack import spawn, throwaway
 from apps.devstack.layout import PROJECT_ROOT
-from benchmarks import inputs, machine, running, servers
-from benchmarks.running import GROUPS, LINE_BYTES, Run, Running
+from benchmarks import inputs, machine, running
+from benchmarks.running import GROUPS, LINE_BYTES, Run
 
 IN_FLIGHT = 128  # of the bare script: the default INFERENCE_MAX_IN_FLIGHT, which all workers share
 MOST_RATIO = 2.0
@@ -19,12 +19,10 @@ MOST_RATIO = 2.0
 def measure(folder: Path, *, lines: int, runs: int, workers: int) -> tuple[list[Run], list[Run]]:
     """Our runs and the bare script's, taking turns on one stack and one upstream that are both warm."""
     ours, bare, source = [], [], running.source(folder, lines)
-    with servers.upstream(folder) as upstream, servers.stack(folder, workers=workers, inference_url=upstream) as layout:
-        stack = Running(layout)
-        stack.warm_up(folder)
+    with running.started(folder, workers=workers) as stack:
         for _ in range(runs):
             ours.append(stack.batch(source))
-            bare.append(_bare(source.path, upstream))
+            bare.append(_bare(source.path, stack.upstream))
     return ours, bare
 
 

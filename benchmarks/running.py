@@ -1,7 +1,8 @@
 """Whole batches on a running stack, and the CPU that all our processes spend on them."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from apps.devstack import pids
 from apps.devstack.layout import Layout
 from benchmarks import client, inputs, processes, servers
 
+WORKERS = 2
 LINE_BYTES = 1024
 SPREAD = 0.1
 WARM_UP_LINES = 2_000
@@ -55,11 +57,26 @@ def source(folder: Path, lines: int, *, line_bytes: int = LINE_BYTES) -> Source:
     return Source(path, lines)
 
 
-class Running:
-    """A running stack; warm once a batch has run."""
+@contextmanager
+def started(
+    folder: Path, extra: Mapping[str, str] | None = None, *, workers: int = WORKERS, mean_ms: float = 0
+) -> Iterator["Running"]:
+    """A warm stack in `folder`, before an upstream of its own."""
+    folder.mkdir(exist_ok=True)
+    with (
+        servers.upstream(folder, mean_ms=mean_ms) as upstream,
+        servers.stack(folder, workers=workers, inference_url=upstream, extra=extra) as layout,
+    ):
+        stack = Running(layout, upstream)
+        stack.warm_up(folder)
+        yield stack
 
-    def __init__(self, layout: Layout) -> None:
-        self.layout = layout
+
+class Running:
+    """A running stack and the upstream it was started before; warm once a batch has run."""
+
+    def __init__(self, layout: Layout, upstream: str) -> None:
+        self.layout, self.upstream = layout, upstream
         self.api = client.connect(*servers.dev_env(layout))
         self._started = pids.read(layout.pids)
 
