@@ -4,13 +4,14 @@ import argparse
 import shutil
 
 from apps.devstack import throwaway
-from benchmarks import api, cost, fairness, growth, machine, saturation, sweeps, table
+from benchmarks import api, cost, fairness, growth, limits, machine, saturation, sweeps, table
 from benchmarks.table import Area, Row
 
 AREAS: dict[str, Area] = {
     "cost": cost.measure,
     "saturation": saturation.measure,
     "fairness": fairness.measure,
+    "limits": limits.measure,
     "growth": growth.measure,
     "api": api.measure,
     "sweeps": sweeps.measure,

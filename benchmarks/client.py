@@ -3,8 +3,10 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import orjson
+import requests
 from openai import OpenAI
 from openai.types import Batch
 
@@ -53,3 +55,9 @@ def _custom_ids(api: OpenAI, file_id: str) -> Iterator[str]:
         line = orjson.loads(text)
         if line["response"]["status_code"] == 200:
             yield line["custom_id"]
+
+
+def seen(upstream: str, path: str = "/stats") -> dict[str, Any]:
+    """What the benchmarks' inference server says at `path`; see benchmarks.upstream."""
+    found: dict[str, Any] = requests.get(upstream.removesuffix("/v1") + path, timeout=10).json()
+    return found

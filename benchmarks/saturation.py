@@ -1,8 +1,6 @@
 """How full the upstream's slots are kept while answers take very different times."""
 
 import heapq
-import json
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +23,10 @@ def measure(folder: Path) -> list[Row]:
     ):
         stack = running.Running(layout, upstream)
         stack.warm_up(folder)
-        _stats(upstream)
+        client.seen(upstream)
         batch = client.wait(stack.api, client.create(stack.api, client.upload(stack.api, source.path)))
         client.check_whole(stack.api, batch, LINES)
-        stats = _stats(upstream)
+        stats = client.seen(upstream)
     return [_row(stats)]
 
 
@@ -49,12 +47,6 @@ def best_span(latencies: list[float], slots: int) -> float:
     for latency in latencies:
         heapq.heapreplace(free, free[0] + latency)
     return max(free)
-
-
-def _stats(upstream: str) -> dict[str, Any]:
-    with urllib.request.urlopen(upstream.removesuffix("/v1") + "/stats") as answer:
-        found: dict[str, Any] = json.load(answer)
-    return found
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 It answers at once, or after log-normal times of that mean and sigma, the same at every start, in the order of the
 requests' arrival. With MOST, what would be the next one in flight is turned away with 429.
-`GET /stats` tells what happened so far and begins anew.
+`GET /stats` tells what happened so far and begins anew; `GET /most/N` changes MOST.
 """
 
 import argparse
@@ -63,6 +63,7 @@ class Stats:
     first_at: float = 0.0
     last_at: float = 0.0
     refused: int = 0
+    in_flight: int = 0
     peak: int = 0
     latencies: list[float] = field(default_factory=list)
 
@@ -92,8 +93,14 @@ class Server:
         self._stats.latencies.append(latency)
         asyncio.get_running_loop().call_later(latency, self._end, answered)
 
-    def stats(self) -> bytes:
+    def tell(self, path: bytes) -> bytes:
+        """What answers a GET: all but the two paths of the module's docstring get an empty object."""
+        if path.startswith(b"/most/"):
+            self._most = float(path.removeprefix(b"/most/"))
+        if path != b"/stats":
+            return _NOTHING
         stats, self._stats = self._stats, Stats()
+        stats.in_flight = self._in_flight
         return _response(orjson.dumps(asdict(stats)))
 
     def _end(self, answered: Callable[[bytes], object]) -> None:
@@ -116,7 +123,7 @@ class Answering(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += data
         if self._received.startswith(b"GET "):
-            self._transport.write(self._server.stats() if self._received.startswith(b"GET /stats") else _NOTHING)
+            self._transport.write(self._server.tell(bytes(self._received.split(b" ", 2)[1])))
             self._received.clear()
             return
         try:

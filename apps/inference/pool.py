@@ -123,14 +123,20 @@ class Pool:
             self.release(slot)
         return None
 
-    def may_keep(self, slot: Slot, model: str | None, turn: Turn) -> bool:
-        """Whether its holder may send the next line with the same slot: released, it would come to the holder again."""
+    def keep(self, slot: Slot, model: str | None, turn: Turn) -> bool:
+        """Whether its holder may send the next line with the same slot: released, it would come to the holder again.
+
+        False: it owes the `release` as before. Room that an answer has made goes to who waits in either case.
+        """
         endpoint = slot.endpoint
-        return (
+        if not (
             endpoint.is_within_limit
             and endpoint.name in self._find(model)
             and self._turns.is_next(endpoint.name, endpoint.held, turn)
-        )
+        ):
+            return False
+        self.serve(endpoint)
+        return True
 
     def release(self, slot: Slot) -> None:
         """Gives a slot back, and on to whose turn it is."""

@@ -73,7 +73,7 @@ class Sender:
             self._pool.release(slot)
 
     def _may_go_on(self, model: str | None) -> bool:
-        return self._slot is not None and self._pool.may_keep(self._slot, model, self._turn)
+        return self._slot is not None and self._pool.keep(self._slot, model, self._turn)
 
     async def _hold_slot(self, request: LineRequest) -> Slot | None:
         """None when halted, and nothing is held. Raises NoUpstream."""

@@ -111,14 +111,34 @@ def test_a_slot_is_not_kept_where_the_upstream_no_longer_serves_the_model(fake: 
         async with client_of(fake) as client:
             slot = await client.pool.acquire(Halt(), "echo")
             assert isinstance(slot, Slot)
-            assert client.pool.may_keep(slot, "echo", ALICE)
+            assert client.pool.keep(slot, "echo", ALICE)
             client.pool.configure([Upstream("fake", fake.base_url, max_in_flight=4, models=("other",))])
-            kept = client.pool.may_keep(slot, "echo", ALICE)
+            kept = client.pool.keep(slot, "echo", ALICE)
             client.pool.release(slot)
             assert in_flight(client.pool) == 0
             return kept
 
     assert not asyncio.run(story())
+
+
+def test_room_that_an_answer_has_made_goes_to_who_waits(fake: FakeUpstream) -> None:
+    async def story() -> bool:
+        async with client_of(fake, max_in_flight=1) as client:
+            slot = await client.pool.acquire(Halt(), turn=ALICE)
+            assert slot
+            waiting = asyncio.create_task(client.pool.acquire(Halt(), turn=Turn("alice", (2,))))
+            await asyncio.sleep(0)
+            slot.endpoint._limit.ceiling = 2  # as the limiter does with an answer: it tells nobody
+            assert client.pool.keep(slot, None, ALICE)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            found = waiting.done()
+            for each in (slot, await waiting):
+                assert each
+                client.pool.release(each)
+            return found
+
+    assert asyncio.run(story())
 
 
 def test_of_three_slots_two_projects_have_one_and_a_half_each() -> None:
