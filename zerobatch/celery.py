@@ -1,5 +1,6 @@
 """The Celery app; its settings are Django's `CELERY_*`."""
 
+import ctypes
 import gc
 import os
 from typing import Any
@@ -8,6 +9,8 @@ from celery import Celery
 from celery.signals import beat_init, setup_logging, worker_init, worker_ready
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "zerobatch.settings")
+
+M_ARENA_MAX = -8  # malloc.h
 
 app = Celery("zerobatch")
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -26,6 +29,16 @@ def refuse_misconfiguration(**_: Any) -> None:
     from apps.api import checks  # noqa: PLC0415
 
     checks.refuse_misconfiguration()
+
+
+@worker_init.connect
+def share_memory_between_threads(**_: Any) -> None:
+    """A tenth off a worker's peak (`benchmarks/growth.py`).
+
+    glibc gives each thread a heap of its own, and what one has freed of a chunk's lines the others cannot use.
+    """
+    if limit := getattr(ctypes.CDLL(None), "mallopt", None):  # glibc's; as MALLOC_ARENA_MAX would
+        limit(M_ARENA_MAX, 2)
 
 
 @worker_ready.connect
