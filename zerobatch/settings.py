@@ -143,6 +143,7 @@ ALLOWED_ENDPOINTS = env.words("ALLOWED_ENDPOINTS", "/v1/chat/completions")
 
 # --- The pipeline (architecture.md §2–3) ------------------------------------------------------------------------------
 CHUNK_BYTES = env.number("CHUNK_BYTES", 4_000_000, least=1)
+PREFIX_ORDER = env.flag("PREFIX_ORDER", default=False)
 LEASE_SECONDS = env.number("LEASE_SECONDS", 30, least=5)
 HEARTBEAT_SECONDS = 2
 DRAIN_SECONDS = env.number("DRAIN_SECONDS", 60, least=0)

@@ -12,6 +12,7 @@ from apps.files import storage
 from apps.files.jsonl import split_lines
 from apps.inference.results import Completed, Failed
 
+SYSTEM_ROLES = ("system", "developer")
 OUTPUT, ERROR = "output", "error"
 KINDS = (OUTPUT, ERROR)
 
@@ -29,7 +30,23 @@ class Modelled(msgspec.Struct):
     model: Any = None
 
 
+class Message(msgspec.Struct):
+    """A chat message's role and content."""
+
+    role: Any = None
+    content: msgspec.Raw = msgspec.Raw(b"")
+
+
+class Prefixed(msgspec.Struct):
+    """The members of a body that an upstream's prompt begins with."""
+
+    model: Any = None
+    instructions: msgspec.Raw = msgspec.Raw(b"")
+    messages: list[Message] = []
+
+
 _decoder = msgspec.json.Decoder(InputLine)
+_prefix_decoder = msgspec.json.Decoder(Prefixed)
 _model_decoder = msgspec.json.Decoder(Modelled)
 
 
@@ -42,6 +59,20 @@ def model_of(body: msgspec.Raw) -> str | None:
     """The model that a line's body names, for batches whose lines differ; None if it names none."""
     model = _model_decoder.decode(body).model
     return model if isinstance(model, str) else None
+
+
+def prefix_of(body: msgspec.Raw) -> tuple[str, bytes]:
+    """Model and system prompt: lines in which both are alike share what an upstream caches of a prompt's beginning.
+
+    A body of another shape has none, which is its upstream's to judge.
+    """
+    try:
+        found = _prefix_decoder.decode(body)
+    except msgspec.ValidationError:
+        return "", b""
+    first = found.messages[0] if found.messages else Message()
+    prompt = bytes(first.content) if first.role in SYSTEM_ROLES else bytes(found.instructions)
+    return str(found.model), prompt
 
 
 def output_line(line_id: str, custom_id: msgspec.Raw, answer: Completed) -> bytes:

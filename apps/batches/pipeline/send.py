@@ -15,7 +15,7 @@ from apps.batches.journal import Entry
 from apps.batches.leases import Beat, Claim
 from apps.batches.models import Tally
 from apps.batches.pipeline import parts
-from apps.batches.pipeline.parts import ERROR, KINDS, OUTPUT, InputLine, Parts, model_of
+from apps.batches.pipeline.parts import ERROR, KINDS, OUTPUT, InputLine, Parts, model_of, prefix_of
 from apps.batches.states import WaitingReason
 from apps.inference.client import no_upstream
 from apps.inference.clock import lease_clock
@@ -189,6 +189,8 @@ class ChunkRun:
     def _fill_queues(self) -> None:
         """From here on a line is kept until it has its result, and no longer."""
         lines, self._lines = self._lines, []
+        if settings.PREFIX_ORDER:
+            lines.sort(key=lambda numbered: prefix_of(numbered[1].body))
         for number, line in lines:
             model = self._batch.model or model_of(line.body)
             queue = self._queues.get(model) or self._queues.setdefault(model, Queue(self, model))
