@@ -5,14 +5,29 @@ import hmac
 import secrets
 import uuid
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
+if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser
+    from django.contrib.auth.models import AnonymousUser
+
 KEY_LABEL = "zb"
 LAST_USED_RESOLUTION = timedelta(minutes=1)
+
+
+class ProjectQuerySet(models.QuerySet["Project"]):
+    def open_to(self, user: "AbstractBaseUser | AnonymousUser") -> "ProjectQuerySet":
+        """The enabled projects that a person may work in: where they are a member; all of them for a superuser."""
+        enabled = self.filter(enabled=True)
+        if not user.is_authenticated or not user.is_active:
+            return self.none()
+        return enabled if getattr(user, "is_superuser", False) else enabled.filter(members=user.pk)
 
 
 class Project(models.Model):
@@ -22,6 +37,14 @@ class Project(models.Model):
     name = models.CharField(max_length=200)
     enabled = models.BooleanField(default=True, help_text="A disabled project's keys open nothing.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    members = models.ManyToManyField(
+        settings.AUTH_USER_MODEL,
+        related_name="projects",
+        blank=True,
+        help_text="Who may work in this project in the console.",
+    )
+
+    objects = ProjectQuerySet.as_manager()
 
     class Meta:
         ordering = ("name",)

@@ -111,8 +111,7 @@ class Validation:
     def _check_custom_id(self, custom_id: Any) -> None:
         if not isinstance(custom_id, str) or not custom_id:
             raise _BadLine("is missing custom_id", "custom_id")
-        # A digest bounds the memory: 50,000 ids may be a megabyte long each.
-        seen = custom_id if len(custom_id) <= 64 else blake2b(custom_id.encode(), digest_size=16).digest()
+        seen = short_id(custom_id)
         if seen in self._custom_ids:
             raise _BadLine(f'duplicates custom_id "{_shown(custom_id)}"', "custom_id")
         self._custom_ids.add(seen)
@@ -158,6 +157,11 @@ class Validation:
 
     def _refuse(self, problems: list[Problem]) -> NoReturn:
         raise InvalidInput(problems[: self.limits.errors])
+
+
+def short_id(custom_id: str) -> str | bytes:
+    """What a custom_id is remembered by. A digest bounds the memory: 50,000 ids may be a megabyte long each."""
+    return custom_id if len(custom_id) <= 64 else blake2b(custom_id.encode(), digest_size=16).digest()
 
 
 def _shown(text: str) -> str:
