@@ -142,7 +142,7 @@ def test_ctrl_c_leaves_it_running_and_resume_comes_back(shell: Shell, witness: F
             child.expect(r"keep waiting \(w\)\?")
             child.sendline("")
             child.expect(r"zerobatch run --resume (batch_\w+) (-o \S+in.output.jsonl --errors \S+in.errors.jsonl)")
-            assert child.match
+            assert isinstance(child.match, re.Match)
             batch_id, options = child.match.groups()
             assert exit_code(child) == 130
     finally:
@@ -166,7 +166,7 @@ def test_ctrl_c_may_cancel(stack: Stack, shell: Shell, witness: FakeUpstream) ->
             child.expect(r"keep waiting \(w\)\?")
             child.sendline("c")
             child.expect(r"Cancelling (batch_\w+)")
-            assert child.match
+            assert isinstance(child.match, re.Match)
             batch_id = str(child.match[1])
             wait_for_cancel_to_be_seen(stack, stack.sdk().batches.retrieve(batch_id))
             witness.gate.open()
