@@ -8,11 +8,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from apps.batches.codes import PASSING
 from apps.cli.exits import CliError, Exit
-
-PASSING = frozenset({"timeout", "internal_error", "rate_limit_exceeded", "batch_expired"})
-"""Codes of failures that another try may not meet."""
-PASSING_STATUSES = frozenset({408, 409, 425, 429})
+from apps.inference.faults import NOT_THE_LINE
 
 
 class _Response(msgspec.Struct):
@@ -75,8 +73,9 @@ def _code(line: _Line) -> str | None:
 
 
 def is_passing(code: str) -> bool:
+    """Whether another try may not meet it."""
     status = int(code.removeprefix("http_")) if code.startswith("http_") else 0
-    return code in PASSING or status in PASSING_STATUSES or status >= 500
+    return code in PASSING or status in NOT_THE_LINE or status >= 500
 
 
 def codes(path: Path | None) -> Counter[str]:

@@ -6,8 +6,9 @@ import pytest
 
 from apps.api.errors import Conflict, NotFound
 from apps.batches import lifecycle
+from apps.batches.codes import CANCELLED, PASSING
 from apps.batches.models import Batch
-from apps.batches.pipeline.retry import CANCELLED, PASSING, Retry, retry
+from apps.batches.pipeline.retry import Retry, retry
 from apps.batches.states import BatchStatus
 from apps.files import storage
 from tests.conftest import Person, jsonl

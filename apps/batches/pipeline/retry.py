@@ -9,6 +9,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 
 from apps.api.errors import Conflict, NotFound
+from apps.batches.codes import PASSING
 from apps.batches.lifecycle import BatchRequest
 from apps.batches.models import Batch
 from apps.batches.pipeline.submit import submit
@@ -18,9 +19,6 @@ from apps.files.jsonl import read_lines
 from apps.files.models import File
 from apps.projects.models import ApiKey
 
-PASSING = frozenset({"timeout", "internal_error", "rate_limit_exceeded", "batch_expired"})
-"""Codes of lines that may well succeed next time; a cancelled line was not wanted, unless somebody says so."""
-CANCELLED = "batch_cancelled"
 MOST_ERROR_LINE_BYTES = 2 * 1024 * 1024
 """Above the longest error line: an id of a megabyte, and a message."""
 

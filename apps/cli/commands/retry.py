@@ -7,6 +7,7 @@ from typing import Annotated
 import orjson
 import typer
 
+from apps.batches.codes import CANCELLED
 from apps.cli import download, options, results, submit
 from apps.cli.api import Api, Refused
 from apps.cli.batch import Batch
@@ -52,7 +53,7 @@ def retry(
     into = options.destinations(output, errors, Path(f"{batch_id}.retry"), force=force)
     api = options.connect(base_url, api_key, project_id, config)
     old = _ended(api, batch_id)
-    wanted = {*(codes or ()), *(("batch_cancelled",) if cancelled else ())}
+    wanted = {*(codes or ()), *((CANCELLED,) if cancelled else ())}
     with tempfile.TemporaryDirectory(prefix="zerobatch-") as folder:
         lines = Path(folder) / f"{batch_id}.retry.jsonl"
         if not _collect(api, old, lines, source=source, codes=wanted, terminal=terminal):

@@ -9,8 +9,9 @@ from django.views.decorators.http import require_POST, require_safe
 from apps.api import pagination
 from apps.api.ids import is_wellformed
 from apps.batches import lifecycle, tasks
+from apps.batches.codes import CANCELLED, PASSING
 from apps.batches.models import Batch
-from apps.batches.pipeline.retry import CANCELLED, PASSING, Retry
+from apps.batches.pipeline.retry import Retry
 from apps.batches.pipeline.retry import retry as retry_lines
 from apps.batches.states import UNFINISHED, BatchStatus
 from apps.console import progress, samples
