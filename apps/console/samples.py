@@ -24,7 +24,7 @@ SHOWN_CHARACTERS = 2_000
 
 
 class Sample(NamedTuple):
-    """One line that succeeded; the question is None if it lies outside of what was read."""
+    """One line that succeeded; the question is None if it lies outside of what was read, or the input is gone."""
 
     custom_id: str
     question: str | None
@@ -122,7 +122,7 @@ def _chunk_lines(batch: Batch, chunk: Chunk, kind: str) -> list[bytes]:
 
 
 def _questions(batch: Batch, piece: Piece, wanted: set[str]) -> dict[str, str]:
-    if not wanted or not (stored := File.objects.filter(pk=batch.input_file_id, object_removed_at=None).first()):
+    if not wanted or not (stored := _live(batch.input_file_id)):
         return {}
     rows = (_parsed(text) for text in _head(stored.object_key, piece.end, WINDOW_BYTES, start=piece.start))
     return {row["custom_id"]: _question(row) for row in rows if row and row.get("custom_id") in wanted}

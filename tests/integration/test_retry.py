@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from apps.api.errors import Conflict, NotFound
 from apps.batches import lifecycle
@@ -11,6 +12,7 @@ from apps.batches.models import Batch
 from apps.batches.pipeline.retry import Retry, retry
 from apps.batches.states import BatchStatus
 from apps.files import storage
+from apps.files.models import File
 from tests.conftest import Person, jsonl
 from tests.fakes.upstream import FakeUpstream
 from tests.integration.conftest import ask, new_batch, run_batch
@@ -61,6 +63,13 @@ def test_cancelled_lines_are_sent_again_only_when_asked_for(alice: Person, upstr
     with pytest.raises(Conflict):
         retry(Retry(cancelled, alice.key))
     assert retry(Retry(cancelled, alice.key, codes=PASSING | {CANCELLED})).total == 2
+
+
+def test_an_input_past_its_expiry_is_gone_before_a_sweep_removes_it(mixed: Batch, alice: Person) -> None:
+    File.objects.filter(pk=mixed.input_file_id).update(expires_at=timezone.now())
+
+    with pytest.raises(NotFound):
+        retry(Retry(mixed, alice.key))
 
 
 def test_a_batch_whose_input_is_gone_is_not_retried(mixed: Batch, alice: Person) -> None:

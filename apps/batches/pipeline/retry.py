@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 
 from apps.api.errors import Conflict, NotFound
 from apps.batches.codes import PASSING
-from apps.batches.lifecycle import BatchRequest
+from apps.batches.lifecycle import BatchRequest, input_not_found
 from apps.batches.models import Batch
 from apps.batches.pipeline.submit import submit
 from apps.batches.pipeline.validate import short_id
@@ -84,7 +84,9 @@ def _chosen(wanted: Retry) -> set[str | bytes]:
 
 
 def _copy_lines(batch: Batch, chosen: set[str | bytes]) -> File:
-    source = batch.input_file
+    source = File.objects.live().filter(pk=batch.input_file_id).first()
+    if source is None:
+        raise input_not_found(batch.input_file_id)
     with storage.Spool(f"retry-of-{batch.pk}.jsonl") as spool:
         for text in _texts(source, settings.MAX_LINE_BYTES):
             if short_id(_names.decode(text).custom_id) in chosen:
