@@ -1,6 +1,7 @@
 """The console: who gets in, what they see and do, and what nobody may."""
 
 import re
+from html import unescape
 from typing import Any
 
 import pytest
@@ -314,6 +315,16 @@ def test_a_batch_whose_files_are_gone_still_has_a_page(member: Client, alice: Pe
     assert "deleted or have expired" in text_of(member, f"/console/batches/{batch.pk}")
 
 
+def test_a_deleted_input_is_read_by_no_page(member: Client, alice: Person, upstream: FakeUpstream) -> None:
+    batch = new_batch(alice, [ask("echo", "private")])
+    run_chunks(batch)
+    alice.client.delete(f"/v1/files/{batch.input_file_id}")  # its bytes stay until the batch ends
+
+    html = text_of(member, f"/console/batches/{batch.pk}")
+
+    assert html.count("I am private") == 1  # the answer, not the question
+
+
 def test_what_a_client_sent_breaks_no_page(member: Client, alice: Person) -> None:
     file_id = uploaded(alice, jsonl([line("a")]))
     metadata = {"retry_of": "../x", "items": "<script>", "name": "cut \ud83d here", "n": 1}
@@ -398,6 +409,20 @@ def test_a_key_makes_and_revokes_no_keys(alice: Person) -> None:
     assert client.post("/console/keys", {"name": "more"}).status_code == 403
     assert client.post(f"/console/keys/{alice.key.prefix}/revoke").status_code == 403
     assert ApiKey.objects.get() == alice.key
+
+
+@pytest.mark.parametrize(
+    ("model", "is_shown"), [("meta-llama/Llama-3.1:8b", True), ("m\nLINES\nrm -rf ~\n", False), ("m'+run()+'", False)]
+)
+def test_a_model_is_offered_for_pasting_only_if_it_can_do_no_harm(
+    member: Client, alice: Person, model: str, is_shown: bool
+) -> None:
+    new_batch(alice, [ask("echo", "a") | {"body": {"model": model, "messages": []}}])
+
+    html = text_of(member, "/console/first-request")
+
+    assert (model in unescape(html)) is is_shown
+    assert ("&quot;your-model&quot;" in html or '"your-model"' in html) is not is_shown
 
 
 def test_the_first_request_names_this_server(member: Client, settings: Any) -> None:
