@@ -69,7 +69,7 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         """The usable key that `text` is, or None. Takes as long for an unknown prefix as for a wrong secret."""
         label, _, rest = text.partition("_")
         prefix, _, secret = rest.partition("_")
-        key = self.usable().select_related("project").filter(prefix=prefix).first() if _is_prefix(prefix) else None
+        key = self.usable().select_related("project").filter(prefix=prefix).first() if is_prefix(prefix) else None
         expected = key.secret_hash if key else ""
         matches = hmac.compare_digest(hash_secret(secret), expected)
         return key if matches and label == KEY_LABEL else None
@@ -110,5 +110,6 @@ def hash_secret(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _is_prefix(text: str) -> bool:
+def is_prefix(text: str) -> bool:
+    """Whether a key may have it; anything else (NULs, megabytes) never reaches the database."""
     return len(text) == 12 and text.isascii() and text.isalnum()

@@ -3,18 +3,21 @@
 import re
 from html import unescape
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.test.client import BOUNDARY, MULTIPART_CONTENT, encode_multipart
+from django.urls import URLPattern
 from django.utils import timezone
 
 from apps.batches import leases, tasks
 from apps.batches.models import Batch
 from apps.batches.states import BatchStatus
 from apps.console import samples
+from apps.console.urls import urlpatterns
 from apps.files import storage
 from apps.files.models import File
 from apps.projects.models import ApiKey, Project
@@ -25,6 +28,8 @@ from tests.integration.conftest import ask, new_batch, run_batch, run_chunks
 pytestmark = pytest.mark.django_db(transaction=True)
 
 KEY = re.compile(r"zb_[0-9a-f]{12}_[0-9a-f]{64}")
+NAMING = [route for route in urlpatterns if route.pattern.converters.keys() - {"rest"}]
+"""Paths that name a batch, a file or a key."""
 PAGES = ["/", "/console/batches/new", "/console/files", "/console/keys", "/console/first-request"]
 
 
@@ -43,6 +48,12 @@ def member(ada: User) -> Client:
     return client
 
 
+@pytest.fixture(params=["member", "key"])
+def viewer(request: pytest.FixtureRequest, member: Client, alice: Person) -> Client:
+    """Somebody who looks at Alice's project, in either way."""
+    return member if request.param == "member" else holder(alice)
+
+
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The ids of batches whose work was sent for."""
@@ -50,6 +61,11 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(tasks.start, "delay", ids.append)
     monkeypatch.setattr(tasks.write_off, "delay", ids.append)
     return ids
+
+
+def path_of(route: URLPattern, name: str) -> str:
+    """The route's path with `name` in each of its places."""
+    return "/" + re.sub("<[^>]+>", quote(name), str(route.pattern))
 
 
 def holder(person: Person) -> Client:
@@ -172,6 +188,25 @@ def test_a_strangers_file_and_key_are_out_of_reach(member: Client, charlie: Pers
     assert charlie.client.get("/v1/batches").status_code == 200
 
 
+@pytest.mark.parametrize("route", NAMING, ids=str)
+def test_no_path_leads_to_what_is_anothers(
+    route: URLPattern, viewer: Client, charlie: Person, started: list[str]
+) -> None:
+    """Also a page that is yet to be written: it must answer 404 for another project's ids, and change nothing."""
+    batch = new_batch(charlie, [line()])
+    theirs = {"batch_id": batch.pk, "file_id": batch.input_file_id, "prefix": charlie.key.prefix}
+    refusal = 403 if route.name == "revoke" and "console_key" in viewer.session else 404
+    started.clear()
+
+    for name in (theirs[next(iter(route.pattern.converters))], "batch_never", "\0", "x" * 3_000, "%F0%9F"):
+        statuses = {viewer.get(path_of(route, name)).status_code, viewer.post(path_of(route, name)).status_code}
+        assert statuses - {405} == {refusal}, name
+
+    assert started == []
+    assert charlie.client.get(f"/v1/batches/{batch.pk}").json()["status"] == "in_progress"
+    assert charlie.client.get(f"/v1/files/{batch.input_file_id}").status_code == 200
+
+
 def test_errors_of_the_console_are_pages_and_those_of_the_api_are_not(member: Client) -> None:
     page, answer = member.get("/console/nowhere"), member.get("/nowhere")
 
@@ -196,17 +231,15 @@ def test_pages_load_nothing_from_elsewhere_and_hold_nothing_inline(member: Clien
     assert not re.search(r'(src|href|action)="(https?:)?//', html)
 
 
-@pytest.mark.parametrize(
-    "path", ["sign-in", "sign-out", "project", "batches", "keys", "batches/batch_x/cancel", "files/file-x/delete"]
-)
-def test_forms_need_their_token(ada: User, path: str) -> None:
+@pytest.mark.parametrize("route", urlpatterns, ids=str)
+def test_nothing_takes_a_post_without_its_token(ada: User, route: URLPattern) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(ada)
 
-    refused = client.post(f"/console/{path}", {})
+    refused = client.post(path_of(route, "x"), {})
 
     assert refused.status_code == 403
-    assert "This form has expired" in refused.content.decode()
+    assert route.name == "upload" or "This form has expired" in refused.content.decode()
 
 
 def put_file(client: Client, content: bytes, **headers: Any) -> Any:

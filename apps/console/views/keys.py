@@ -11,7 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from apps.api.errors import ApiError, NotFound
 from apps.console.access import Viewer
 from apps.console.pages import page, show
-from apps.projects.models import ApiKey
+from apps.projects.models import ApiKey, is_prefix
 
 MOST_NAME_CHARACTERS = 200
 LIVES = {"": "never", "30": "in 30 days", "90": "in 90 days", "365": "in a year"}
@@ -40,7 +40,7 @@ def keys(request: HttpRequest, viewer: Viewer) -> HttpResponseBase:
 def revoke(request: HttpRequest, viewer: Viewer, prefix: str) -> HttpResponseBase:
     _refuse_keys(viewer)
     mine = ApiKey.objects.filter(project=viewer.project, prefix=prefix, revoked_at=None)
-    if not mine.update(revoked_at=timezone.now()):
+    if not is_prefix(prefix) or not mine.update(revoked_at=timezone.now()):
         raise NotFound("There is no such key")
     messages.success(request, "The key is revoked. Batches that it submitted send no more lines.")
     return redirect("console:keys")
