@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openai.types import Batch, BatchRequestCounts
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Somebody, Window
 from tests.conftest import jsonl, line
 from tests.fakes.upstream import FakeUpstream
-from tests.stack import Stack, finished, submit
+from tests.stack import Stack, finished, submit, wait_until
 
 QUESTIONS = (
     "Is this review positive or negative? The sound is wonderful and the battery lasts for days.",
@@ -188,6 +189,19 @@ def test_a_hidden_page_asks_for_nothing(window: Window, ada: Somebody, closed_ga
     expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "100")
 
 
+def named(ada: Somebody, name: str, lines: list[dict[str, Any]]) -> Batch:
+    stored = ada.sdk.files.create(file=("input.jsonl", jsonl(lines)), purpose="batch")
+    return ada.sdk.batches.create(
+        input_file_id=stored.id, endpoint="/v1/chat/completions", completion_window="24h", metadata={"name": name}
+    )
+
+
+def counts_of(ada: Somebody, batch: Batch) -> BatchRequestCounts:
+    counts = ada.sdk.batches.retrieve(batch.id).request_counts
+    assert counts is not None
+    return counts
+
+
 PAGES = {
     "batches": "/",
     "batch": "/console/batches/{batch}",
@@ -202,18 +216,19 @@ DRAWN = {"batches", "batch"}
 
 
 @pytest.fixture
-def history(ada: Somebody, stack: Stack) -> Iterator[dict[str, str]]:
+def history(ada: Somebody, request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
     """What a project looks like after a while."""
-    mixed = [question(number) for number in range(240)]
+    mixed = [question(number, "slow-300") for number in range(240)]
     for number in range(7, 240, 40):
         mixed[number] = question(number, "context" if number % 3 else "status-400")
-    ended = submit(ada.sdk, jsonl(mixed))
+    ended = named(ada, "Support tickets, week 46", mixed)
     stored = ada.sdk.files.create(file=("tickets.jsonl", jsonl([question(0), question(0)])), purpose="batch")
     with pytest.raises(Exception, match="duplicates") as refused:
         ada.sdk.batches.create(input_file_id=stored.id, endpoint="/v1/chat/completions", completion_window="24h")
     finished(ada.sdk, ended)
-    stack.execute("UPDATE files_file SET filename = 'support-tickets.jsonl' WHERE id = %s", ended.input_file_id)
-    running = submit(ada.sdk, jsonl(question(number, "slow-900") for number in range(900)))
+    running = named(ada, "Catalogue descriptions", [question(number, "slow-900") for number in range(900)])
+    if request.config.getoption("--screenshots"):
+        wait_until(lambda: counts_of(ada, running).completed > 200, "there is something to look at")
     error: Any = refused.value
     yield {"batch": ended.id, "refused": error.body["batch_id"]}
     ada.sdk.batches.cancel(running.id)
