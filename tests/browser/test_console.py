@@ -85,6 +85,7 @@ def test_a_file_with_a_bad_line_is_mended_run_and_read(
 
 
 def test_answers_show_while_it_runs_and_it_is_cancelled(window: Window, ada: Somebody, witness: FakeUpstream) -> None:
+    witness.hold()
     batch = submit(ada.sdk, jsonl([question(0), *(question(number, "hang") for number in range(1, 9))]))
     page = window.sign_in(ada)
     page.get_by_role("link", name="input.jsonl").click()

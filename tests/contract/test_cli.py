@@ -39,6 +39,11 @@ def shell(env: dict[str, str], tmp_path: Path) -> "Shell":
     return Shell(env, tmp_path)
 
 
+def _hear_ctrl_c() -> None:
+    """What a shell starts in the background, tests included, ignores Ctrl-C, and so do its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Shell:
     """A folder in which the command line is used."""
 
@@ -68,6 +73,7 @@ class Shell:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=_hear_ctrl_c,  # noqa: PLW1509  it takes no lock
         )
 
     @contextmanager
@@ -82,6 +88,7 @@ class Shell:
             encoding="utf-8",
             timeout=SECONDS,
             dimensions=(40, 160),
+            preexec_fn=_hear_ctrl_c,
         )
         try:
             yield child
