@@ -10,7 +10,7 @@ BUILD := setuptools==84.2.1
 # redis-py needs it before Python 3.11.3 only, so a newer Python's pip-compile leaves it out.
 OLDER := async-timeout==5.0.1 ; python_full_version < "3.11.3"
 
-.PHONY: up demo manage test browser lint requirements bench-validate bench-cost bench-transports clean
+.PHONY: up demo manage test browser lint requirements bench bench-validate bench-cost bench-transports clean
 
 up: $(VENV)/.embedded
 	@exec $(BIN)/python manage.py devstack --die-with-parent
@@ -39,6 +39,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .
+
+# All figures that we promise, in one table; half an hour.
+bench: $(VENV)/.dev
+	@exec $(BIN)/python -m benchmarks
 
 bench-validate: $(VENV)/.dev
 	@exec $(BIN)/python -m benchmarks.validate

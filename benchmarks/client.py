@@ -29,10 +29,10 @@ def create(api: OpenAI, file_id: str) -> Batch:
     return api.batches.create(input_file_id=file_id, endpoint=inputs.ENDPOINT, completion_window="24h")
 
 
-def wait(api: OpenAI, batch: Batch) -> Batch:
-    """The batch once it has ended."""
+def wait(api: OpenAI, batch: Batch, *, every: float = POLL_SECONDS) -> Batch:
+    """The batch once it has ended; asks `every` so many seconds."""
     while batch.status in UNFINISHED:
-        time.sleep(POLL_SECONDS)
+        time.sleep(every)
         batch = api.batches.retrieve(batch.id)
     return batch
 

@@ -1,105 +1,83 @@
-"""CPU seconds per 1,000 lines of a whole batch, over all processes, beside a bare script: `make bench-cost`."""
+"""CPU seconds per 1,000 lines of a whole batch, over all processes, beside what people run: `make bench-cost`."""
 
 import argparse
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from openai import OpenAI
+from apps.devstack import spawn, throwaway
+from apps.devstack.layout import PROJECT_ROOT
+from benchmarks import inputs, machine, running, table
+from benchmarks.running import GROUPS, LINE_BYTES, WORKERS, Run, Running, Source
+from benchmarks.table import Row
 
-from apps.devstack import pids, spawn, throwaway
-from apps.devstack.layout import PROJECT_ROOT, Layout
-from benchmarks import client, inputs, machine, processes, servers
-
-LINE_BYTES = 1024
-SPREAD = 0.1
-IN_FLIGHT = 128  # of the bare script: the default INFERENCE_MAX_IN_FLIGHT, which all workers share
-WARM_UP_LINES = 2_000
-SETTLE_SECONDS = 1.0
-MOST_RATIO = 2.0
-GROUPS = {
-    "web": "web",
-    "worker": "workers",
-    "control": "control",
-    "sweeps": "sweeps + beat",
-    "beat": "sweeps + beat",
-    "redis": "redis",
-    "postgres": "postgres",
+IN_FLIGHT = 128  # of the bare script and the peers: the default INFERENCE_MAX_IN_FLIGHT, which all workers share
+LINES, RUNS = 50_000, 3
+PEER_LINES = 5_000
+"""Enough for what costs seconds per 1,000."""
+MOST_BY_TRANSPORT = {"aiohttp": 1.35, "curl": 0.7}
+PEERS = {
+    "script": "an asyncio script with semaphore, retries, append",
+    "threads": "requests + threads",
+    "openai": "openai SDK, async",
 }
-"""Process of the stack, without its number → row of the table. supervisord only watches, and is left out."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """CPU seconds by group of processes, and wall seconds, for one file."""
-
-    cpu: Mapping[str, float]
-    wall: float
-
-    @property
-    def total(self) -> float:
-        return sum(self.cpu.values())
-
-
-@dataclass(frozen=True)
-class Bench:
-    """A running stack and what both sides are measured with."""
-
-    layout: Layout
-    api: OpenAI
-    source: Path
-    lines: int
-    upstream: str
-
-    def batch(self) -> Run:
-        """From the upload to the batch's end and the clearing-up after it; the output is checked uncounted."""
-        start, before = time.monotonic(), self._cpu()
-        batch = client.wait(self.api, client.create(self.api, client.upload(self.api, self.source)))
-        wall = time.monotonic() - start
-        time.sleep(SETTLE_SECONDS)
-        after = self._cpu()
-        client.check_whole(self.api, batch, self.lines)
-        return Run({group: after[group] - before[group] for group in after}, wall)
-
-    def bare(self) -> Run:
-        target, url = self.source.with_suffix(".out"), f"{self.upstream.removesuffix('/v1')}{inputs.ENDPOINT}"
-        command = [sys.executable, "-m", "benchmarks.bare", str(self.source), str(target), url, str(IN_FLIGHT)]
-        done = spawn.run(command, cwd=PROJECT_ROOT)
-        if done.returncode != 0:
-            raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
-        measured = json.loads(done.stdout)
-        return Run({"bare": measured["cpu"]}, measured["wall"])
-
-    def _cpu(self) -> dict[str, float]:
-        """CPU seconds so far by group; the same processes must live from one reading to the next."""
-        seconds = dict.fromkeys(GROUPS.values(), 0.0)
-        for name, pid in pids.read(self.layout.pids).items():
-            if group := GROUPS.get(name.partition("-")[0]):
-                seconds[group] += processes.cpu_seconds(pid)
-        return seconds
+def measure(folder: Path) -> list[Row]:
+    """Ours over each transport and the bare script, taking turns; then each peer, on fewer lines."""
+    rows, source, few = [], running.source(folder, LINES), running.source(folder, PEER_LINES)
+    for transport, most in MOST_BY_TRANSPORT.items():
+        with running.started(folder / transport, {"INFERENCE_TRANSPORT": transport}) as stack:
+            ours, bare = take_turns(stack, source, RUNS)
+            rows.append(_bare_row(transport, ours, bare, most))
+            if transport == "curl":
+                rows += [_peer_row(name, ours, peer(name, few, stack.upstream)) for name in PEERS]
+    return rows
 
 
-def measure(folder: Path, *, lines: int, runs: int, workers: int) -> tuple[list[Run], list[Run]]:
-    """Our runs and the bare script's, taking turns on one stack and one upstream that are both warm."""
-    source, small = folder / "input.jsonl", folder / "small.jsonl"
-    inputs.write_input(source, lines=lines, total_bytes=lines * LINE_BYTES, spread=SPREAD)
-    inputs.write_input(small, lines=WARM_UP_LINES, total_bytes=WARM_UP_LINES * LINE_BYTES, spread=SPREAD)
+def _bare_row(transport: str, ours: list[Run], bare: list[Run], most: float) -> Row:
+    ratio = median(run.total / least.total for run, least in zip(ours, bare, strict=True))
+    what = f"cost of {LINES:,} lines of 1 KB over {transport}, all our processes"
+    return Row(what, _cost(ours, LINES), f"{_cost(bare, LINES)} bare aiohttp", ratio, table.at_most(ratio, most))
+
+
+def _peer_row(name: str, ours: list[Run], theirs: Run) -> Row:
+    ratio = (median(run.total for run in ours) / LINES) / (theirs.total / PEER_LINES)
+    beside = f"{_cost([theirs], PEER_LINES)} {PEERS[name]}"
+    return Row("the same", _cost(ours, LINES), beside, ratio, table.at_most(ratio, 1.0, "< 1"))
+
+
+def _cost(runs: list[Run], lines: int) -> str:
+    return f"{median(run.total for run in runs) / lines * 1000:.3f} CPU s/1,000"
+
+
+def take_turns(stack: Running, source: Source, runs: int) -> tuple[list[Run], list[Run]]:
+    """Our runs and the bare script's, on one stack and one upstream that are both warm."""
     ours, bare = [], []
-    with servers.upstream(folder) as upstream, servers.stack(folder, workers=workers, inference_url=upstream) as layout:
-        api = client.connect(*servers.dev_env(layout))
-        Bench(layout, api, small, WARM_UP_LINES, upstream).batch()
-        bench, started = Bench(layout, api, source, lines, upstream), pids.read(layout.pids)
-        for _ in range(runs):
-            ours.append(bench.batch())
-            bare.append(bench.bare())
-        if pids.read(layout.pids) != started:
-            raise RuntimeError(f"a process was started anew meanwhile; see {layout.log}")
+    for _ in range(runs):
+        ours.append(stack.batch(source))
+        bare.append(_run("benchmarks.bare", [], source, stack.upstream.removesuffix("/v1") + inputs.ENDPOINT))
     return ours, bare
+
+
+def peer(name: str, source: Source, upstream: str) -> Run:
+    """One run of what people use."""
+    return _run("benchmarks.peers", [name], source, upstream.removesuffix("/v1"))
+
+
+def _run(module: str, arguments: list[str], source: Source, url: str) -> Run:
+    target = source.path.with_suffix(".out")
+    command = [sys.executable, "-m", module, *arguments, str(source.path), str(target), url, str(IN_FLIGHT)]
+    done = spawn.run(command, cwd=PROJECT_ROOT)
+    if done.returncode != 0:
+        raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
+    with target.open("rb") as answers:
+        if (found := sum(1 for _ in answers)) != source.lines:
+            raise ValueError(f"{module}: {found} answers for {source.lines} lines")
+    measured = json.loads(done.stdout)
+    return Run({module: measured["cpu"]}, measured["wall"])
 
 
 def report(ours: list[Run], bare: list[Run], *, lines: int, workers: int) -> None:
@@ -127,19 +105,22 @@ def report(ours: list[Run], bare: list[Run], *, lines: int, workers: int) -> Non
         )
     ]
     machine.print_table("Wall time, upload to end; for orientation only, the machine is shared", columns, rows)
-    met = machine.verdict(median(ratios) <= MOST_RATIO)
+    most = MOST_BY_TRANSPORT["curl"]
+    met = machine.verdict(median(ratios) <= most)
     print(f"\n- Each output file held all {lines:,} lines exactly once")
-    print(f"- goal: at most {MOST_RATIO:g} × bare: {median(ratios):.2f}, {met}")
+    print(f"- goal: at most {most:g} × bare: {median(ratios):.2f}, {met}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--lines", type=int, default=50_000)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--lines", type=int, default=LINES)
+    parser.add_argument("--runs", type=int, default=RUNS)
+    parser.add_argument("--workers", type=int, default=WORKERS)
     options = parser.parse_args()
     folder = throwaway.folder("zerobatch-bench-")
-    ours, bare = measure(folder, lines=options.lines, runs=options.runs, workers=options.workers)
+    source = running.source(folder, options.lines)
+    with running.started(folder / "stack", workers=options.workers) as stack:
+        ours, bare = take_turns(stack, source, options.runs)
     report(ours, bare, lines=options.lines, workers=options.workers)
 
 

@@ -138,6 +138,12 @@ def dev_env(layout: Layout) -> tuple[str, str]:
     return values["ZEROBATCH_BASE_URL"], values["ZEROBATCH_API_KEY"]
 
 
+def new_key(layout: Layout, name: str) -> str:
+    """The API key of a new project on a running stack."""
+    env = _environment(private.read_env(layout.dev_env))
+    return tenant.manage("create_api_key", tenant.manage("create_project", name, env=env), env=env)
+
+
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:
     """Nothing of the caller's but where programs are: the figures must not depend on somebody's settings."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}

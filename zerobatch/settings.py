@@ -159,6 +159,7 @@ INFERENCE_API_KEY = env.text("INFERENCE_API_KEY")
 INFERENCE_MAX_IN_FLIGHT = env.number("INFERENCE_MAX_IN_FLIGHT", 128, least=1)
 INFERENCE_CONNECT_TIMEOUT = env.number("INFERENCE_CONNECT_TIMEOUT", 10, least=1)
 INFERENCE_READ_TIMEOUT = env.number("INFERENCE_READ_TIMEOUT", 600, least=1)
+INFERENCE_TRANSPORT = env.choice("INFERENCE_TRANSPORT", "curl", ("curl", "aiohttp"))
 INFERENCE_MAX_ATTEMPTS = env.number("INFERENCE_MAX_ATTEMPTS", 4, least=1)
 
 # --- Celery -----------------------------------------------------------------------------------------------------------

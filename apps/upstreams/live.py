@@ -7,14 +7,19 @@ from uuid import uuid4
 
 from django.conf import settings
 
+from apps.inference.aiohttp_transport import AiohttpTransport
 from apps.inference.blocks import SlotBlocks
 from apps.inference.client import Client
 from apps.inference.curl import CurlTransport
 from apps.inference.endpoint import Endpoint
 from apps.inference.loop import shared_loop
 from apps.inference.pool import Pool
+from apps.inference.transport import Transport
 from apps.inference.upstream import Upstream
 from apps.upstreams.watch import Watch
+
+TRANSPORTS: dict[str, Callable[[float, float], Transport]] = {"curl": CurlTransport, "aiohttp": AiohttpTransport}
+"""What `INFERENCE_TRANSPORT` names; all pass the same tests."""
 
 
 @cache
@@ -78,4 +83,5 @@ def _shares() -> SlotBlocks:
 
 
 def _endpoint(upstream: Upstream, on_room: Callable[[Endpoint], object]) -> Endpoint:
-    return Endpoint(upstream, CurlTransport(upstream.connect_timeout, upstream.read_timeout), on_room=on_room)
+    transport = TRANSPORTS[settings.INFERENCE_TRANSPORT]
+    return Endpoint(upstream, transport(upstream.connect_timeout, upstream.read_timeout), on_room=on_room)

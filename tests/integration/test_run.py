@@ -1,7 +1,9 @@
 """Running chunks and assembling their parts, against real HTTP (wire.md §7–8)."""
 
+import gc
 import json
 import threading
+import weakref
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +18,7 @@ from apps.batches.models import Batch, Chunk, Tally
 from apps.batches.pipeline import assemble, run, send
 from apps.batches.pipeline.run import Outcome
 from apps.batches.states import BatchStatus, ChunkState
+from apps.devstack.waiting import until
 from apps.files.models import File
 from apps.projects.models import ApiKey
 from apps.upstreams.models import Upstream as Row
@@ -125,6 +128,26 @@ def test_ids_of_lines_are_the_same_at_every_attempt(alice: Person, upstream: Fak
     run_batch(new_batch(alice, [ask("flaky-3")]))
 
     assert len({request.request_id for request in upstream.requests}) == 1
+
+
+def test_a_run_that_has_ended_is_freed_at_once(
+    alice: Person, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lines and answers are megabytes, and the workers' cyclic garbage collector comes rarely."""
+    runs: list[weakref.ref[send.ChunkRun]] = []
+
+    def remembered(*args: Any) -> send.ChunkRun:
+        made = send.ChunkRun(*args)
+        runs.append(weakref.ref(made))
+        return made
+
+    monkeypatch.setattr(run, "ChunkRun", remembered)
+    gc.disable()
+    try:
+        run_batch(new_batch(alice, [ask("echo", "a"), ask("echo", "b"), ask("status-400"), ask("flaky-2")]))
+        until(lambda: runs[0]() is None, seconds=10, what="the run is still there")
+    finally:
+        gc.enable()
 
 
 def test_lines_keep_their_order_over_chunks(alice: Person, upstream: FakeUpstream) -> None:

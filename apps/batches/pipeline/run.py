@@ -15,7 +15,7 @@ from apps.batches import heartbeat, journal, leases
 from apps.batches.leases import Claim
 from apps.batches.models import Chunk
 from apps.batches.pipeline import parts
-from apps.batches.pipeline.parts import ERROR, OUTPUT
+from apps.batches.pipeline.parts import ERROR, OUTPUT, InputLine
 from apps.batches.pipeline.send import ChunkRun
 from apps.files import storage
 from apps.inference.loop import shared_loop
@@ -98,8 +98,7 @@ def _let_go(claim: Claim, error: str) -> None:
 def _run_claimed(claim: Claim) -> Outcome:
     failpoints.reach("run.claimed")
     chunk = claim.chunk
-    data = storage.read_range(chunk.batch.input_file.object_key, chunk.start, chunk.end)
-    chunk_run = ChunkRun(claim, parts.parse_lines(data, chunk.first_line))
+    chunk_run = ChunkRun(claim, _read_lines(chunk))
     if claim.epoch > 1:
         chunk_run.restore(journal.load(chunk.pk))
     with heartbeat.heartbeat.keep(chunk_run):
@@ -115,6 +114,12 @@ def _run_claimed(claim: Claim) -> Outcome:
         released = leases.release(claim)
     log.info("chunk let go", reason=chunk_run.halted)
     return Outcome.RELEASED if released else Outcome.NOTHING
+
+
+def _read_lines(chunk: Chunk) -> list[tuple[int, InputLine]]:
+    """A function of its own, so that nothing keeps the bytes that they were cut from."""
+    data = storage.read_range(chunk.batch.input_file.object_key, chunk.start, chunk.end)
+    return parts.parse_lines(data, chunk.first_line)
 
 
 def _commit(claim: Claim, chunk_run: ChunkRun) -> Outcome:

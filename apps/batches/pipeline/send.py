@@ -52,6 +52,10 @@ class Queue:
         self._opening = asyncio.create_task(opening)
         return self._opening
 
+    def close(self) -> None:
+        """Lets go of what is over, and with it of the run."""
+        self._opening = None
+
     def take(self) -> LineRequest | None:
         """With the last one nobody need wait for a slot any more."""
         if not self.waiting:
@@ -168,16 +172,35 @@ class ChunkRun:
         Tasks exist for lines that were sent, not for those that wait for a slot. Raises RuntimeError if a line has no
         result in the end, unless the run was abandoned.
         """
-        for number, line in self._lines:
-            model = self._batch.model or model_of(line.body)
-            queue = self._queues.get(model) or self._queues.setdefault(model, Queue(self, model))
-            queue.waiting.append((number, line))
+        try:
+            await self._send_queues()
+        finally:
+            self._close_queues()
+
+    async def _send_queues(self) -> None:
+        self._fill_queues()
         openers = [queue.open(self._open_senders(queue)) for queue in self._queues.values()]
         await self._ended(openers)
         if self.halted and not self.is_abandoned:
             self._write_off()
         await self._ended(self._tasks)
         self._check_whole()
+
+    def _fill_queues(self) -> None:
+        """From here on a line is kept until it has its result, and no longer."""
+        lines, self._lines = self._lines, []
+        for number, line in lines:
+            model = self._batch.model or model_of(line.body)
+            queue = self._queues.get(model) or self._queues.setdefault(model, Queue(self, model))
+            queue.waiting.append((number, line))
+
+    def _close_queues(self) -> None:
+        """Queues, tasks and run know each other: without this all that it has kept would wait for the cyclic garbage
+        collector, which a worker calls rarely. The heartbeat may just be reading them, so they are not emptied.
+        """
+        for queue in self._queues.values():
+            queue.close()
+        self._queues, self._tasks = {}, []
 
     def _write_off(self) -> None:
         """What still waits is not sent any more."""
