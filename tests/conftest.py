@@ -14,6 +14,10 @@ from tests.fakes.upstream import FakeUpstream
 from tests.stack import LEASE_SECONDS, Stack
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--screenshots", action="store_true", help="draw docs/img/ anew (tests/browser)")
+
+
 class Person(NamedTuple):
     """Somebody with a key, and a client that sends it."""
 

@@ -26,7 +26,7 @@ from apps.devstack import pids, postgres
 from zerobatch.routes import route
 
 ROOT = Path(__file__).resolve().parents[1]
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 LEASE_SECONDS = 5
 """Short, so that a dead worker's chunks wait for seconds in tests, not for half a minute."""
 OWN_SERVICES = {"DATABASE_URL": "", "REDIS_URL": "", "STORAGE_DIR": "", "PORT": ""}

@@ -33,6 +33,7 @@ INSTALLED_APPS = [
     "apps.files",
     "apps.upstreams",
     "apps.batches",
+    "apps.console",
     "apps.devstack",
 ]
 
@@ -41,6 +42,7 @@ MIDDLEWARE = [
     "apps.observability.middleware.RequestLogMiddleware",
     "apps.api.middleware.CrossOriginMiddleware",
     "apps.api.middleware.DrainMiddleware",
+    "apps.console.middleware.ConsoleHeadersMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -73,6 +75,10 @@ USE_TZ = True
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+SECURE_COOKIES = env.flag("SECURE_COOKIES", default=False)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES
+CSRF_COOKIE_HTTPONLY = True  # scripts find the token in the page
 
 AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"}]
 

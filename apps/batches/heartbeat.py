@@ -11,7 +11,7 @@ from typing import Protocol
 from django.conf import settings
 from django.db import connection
 
-from apps.batches import leases, workers
+from apps.batches import codes, leases, workers
 from apps.batches.leases import Beat, Renewal
 from apps.batches.models import Worker
 from apps.batches.states import BatchStatus
@@ -19,11 +19,8 @@ from apps.inference.clock import lease_clock
 from apps.inference.turns import Turn
 from apps.observability.outage import Outage
 
-# Why a run ends early. The first three are the error codes of the lines that were never sent (wire.md §8).
-CANCELLED = "batch_cancelled"
-EXPIRED = "batch_expired"
-KEY_REVOKED = "authentication_error"
-# These end a run without a result: somebody else runs the chunk, or will.
+# Why a run ends early: a code (codes.py) that its unsent lines get, or one of these, without a result: somebody else
+# runs the chunk, or will.
 LEASE_LOST = "lease_lost"
 STOPPING = "worker_stopping"
 YIELDED = "yielded"
@@ -192,11 +189,11 @@ def halt_reason(renewal: Renewal | None) -> str | None:
         case None:
             return LEASE_LOST
         case Renewal(status=BatchStatus.CANCELLING):
-            return CANCELLED
+            return codes.CANCELLED
         case Renewal(overdue=True):
-            return EXPIRED
+            return codes.EXPIRED
         case Renewal(key_revoked=True):
-            return KEY_REVOKED
+            return codes.KEY_REVOKED
     return None
 
 

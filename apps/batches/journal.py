@@ -131,6 +131,15 @@ def load(chunk_id: int) -> list[Entry]:
         return []
 
 
+def first(chunk_id: int) -> list[Entry]:
+    """Some of what a running chunk has finished, to look at: its first two flushes, a second's worth of answers."""
+    try:
+        found: Any = _redis().lrange(_key(chunk_id), 0, 1)
+        return [entry for flushed in found for entry in _decoder.decode(flushed)]
+    except (redis.RedisError, msgspec.DecodeError):
+        return []
+
+
 def drop(*chunk_ids: int) -> None:
     """Forgets chunks that are done."""
     try:

@@ -49,7 +49,7 @@ class Renewal(NamedTuple):
     chunk_id: int
     status: str
     overdue: bool
-    key_revoked: bool
+    key_revoked: bool  # or gone, and no member submitted it
 
 
 def claim(chunk_id: int) -> Claim | None:
@@ -164,7 +164,7 @@ UPDATE batches_chunk AS chunk
        LEFT JOIN projects_apikey AS api_key ON api_key.id = batch.api_key_id
  WHERE chunk.id = beat.id AND chunk.epoch = beat.epoch AND chunk.state = 'running' AND batch.id = chunk.batch_id
 RETURNING chunk.id, batch.status, batch.expires_at <= statement_timestamp(),
-          api_key.id IS NULL OR api_key.revoked_at IS NOT NULL
+          (api_key.id IS NULL AND batch.submitted_by_id IS NULL) OR api_key.revoked_at IS NOT NULL
 """
 
 
@@ -174,7 +174,7 @@ def commit(held: Claim, tally: Tally, *, halted: str, output_bytes: int, error_b
     May be repeated: a commit whose answer was lost with the connection counts as made.
     """
     done: dict[str, Any] = {"halted": halted, "output_bytes": output_bytes, "error_bytes": error_bytes, "owner": ""}
-    if _leave(held, state=ChunkState.DONE, **tally._asdict(), **done):
+    if _leave(held, state=ChunkState.DONE, done_at=Now(), **tally._asdict(), **done):
         return True
     return Chunk.objects.filter(pk=held.chunk.pk, epoch=held.epoch, state=ChunkState.DONE).exists()
 

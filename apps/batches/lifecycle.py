@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models.functions import Now
 
@@ -24,14 +25,18 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class BatchRequest:
-    """What a client asked for: the checked fields of POST /v1/batches, and who asked."""
+    """What a client asked for: the checked fields of POST /v1/batches, and who asked.
+
+    Who asked is a key or, in the console, a member; a batch whose key is revoked or whose member is gone sends no more.
+    """
 
     project: Project
-    api_key: ApiKey
+    api_key: ApiKey | None
     input_file_id: str
     endpoint: str
     metadata: dict[str, Any]
     output_expires_after: int | None
+    submitted_by: User | None = None
 
 
 def create(request: BatchRequest, input_file: File, *, chunks: Sequence[Chunk], total: int, model: str | None) -> Batch:
@@ -73,6 +78,7 @@ def _new(request: BatchRequest, input_file: File, *, total: int, model: str | No
     return Batch(
         project=request.project,
         api_key=request.api_key,
+        submitted_by=request.submitted_by,
         input_file=input_file,
         endpoint=request.endpoint,
         metadata=request.metadata,

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Q, Sum
 from django.utils import timezone
@@ -57,6 +58,13 @@ class Batch(TallyFields):
     id = models.CharField(primary_key=True, max_length=80, default=partial(new_id, "batch_"), editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="batches")
     api_key = models.ForeignKey(ApiKey, on_delete=models.SET_NULL, null=True, related_name="+")
+    submitted_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
+        help_text="the member who submitted it in the console, without a key",
+    )
     input_file = models.ForeignKey(File, on_delete=models.PROTECT, related_name="+")
     output_file = models.ForeignKey(File, on_delete=models.SET_NULL, null=True, related_name="+")
     error_file = models.ForeignKey(File, on_delete=models.SET_NULL, null=True, related_name="+")
@@ -132,6 +140,7 @@ class Chunk(TallyFields):
     halted = models.CharField(max_length=40, blank=True, help_text="error code of the lines that were never sent")
     waiting = models.CharField(max_length=30, blank=True, help_text="a WaitingReason while its run sends nothing")
     error = models.TextField(blank=True, help_text="why the last claim let go")
+    done_at = models.DateTimeField(null=True)
 
     objects = ChunkQuerySet.as_manager()
 

@@ -5,12 +5,14 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from django.contrib.auth.models import User
+
 from apps.api.errors import InvalidRequest
 from apps.batches import reasons
 from apps.batches.lifecycle import BatchRequest
 from apps.batches.models import Batch, Chunk, Tally
 from apps.files.uploads import parse_expiry
-from apps.projects.models import ApiKey
+from apps.projects.models import ApiKey, Project
 
 MOST_METADATA_BYTES = 16 * 1024
 MOST_ENDPOINT_CHARACTERS = 200
@@ -69,7 +71,9 @@ def _seconds(moment: datetime | None) -> int | None:
     return int(moment.timestamp()) if moment else None
 
 
-def parse_create(data: dict[str, Any], api_key: ApiKey) -> BatchRequest:
+def parse_create(
+    data: dict[str, Any], project: Project, *, api_key: ApiKey | None, submitted_by: User | None = None
+) -> BatchRequest:
     """The checked request. Raises InvalidRequest with the messages of wire.md §6, rows 1–4, in that order."""
     for name in ("input_file_id", "endpoint"):
         if not isinstance(data.get(name), str) or not data[name]:
@@ -77,8 +81,9 @@ def parse_create(data: dict[str, Any], api_key: ApiKey) -> BatchRequest:
     if data.get("completion_window", "24h") != "24h":
         raise InvalidRequest('completion_window must be "24h"', param="completion_window")
     return BatchRequest(
-        project=api_key.project,
+        project=project,
         api_key=api_key,
+        submitted_by=submitted_by,
         input_file_id=data["input_file_id"],
         endpoint=_storable(data["endpoint"]),
         metadata=_metadata(data.get("metadata", {})),

@@ -20,7 +20,7 @@ DEFAULT_BATCHES, MOST_BATCHES = 20, 100
 class BatchesView(APIView):
     def post(self, request: Request) -> Response:
         key: Any = request.auth
-        batch = submit(parse_create(json_body(request), key))
+        batch = submit(parse_create(json_body(request), key.project, api_key=key))
         tasks.on_commit(lambda: tasks.start.delay(batch.pk))
         return Response(batch_json(batch))
 

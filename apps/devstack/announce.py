@@ -9,6 +9,7 @@ from apps.devstack.tenant import Tenant
 
 READY = """
 ZeroBatch is ready: {url}   (project {project})
+Console: {console}   (sign in with the key below)
 
 A first batch, ready to paste:
 
@@ -36,6 +37,7 @@ def ready(layout: Layout, *, url: str, tenant: Tenant, names: list[str]) -> None
     say(
         READY.format(
             url=url,
+            console=url.removesuffix("/v1") + "/",
             project=tenant.project_id,
             key=tenant.api_key,
             example=example,

@@ -1,19 +1,15 @@
 """The five endpoints of /v1/files (wire.md §4)."""
 
-from typing import Any
-
-from django.http import HttpResponseBase, StreamingHttpResponse
-from django.utils.http import content_disposition_header
+from django.http import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.api import pagination
-from apps.api.errors import StorageError
-from apps.files import storage, uploads
+from apps.files import uploads
+from apps.files.downloads import download
 from apps.files.models import File, Purpose
 from apps.files.parsers import WholeMultiPartParser
-from apps.files.ranges import parse_range
 from apps.files.serializers import file_json, parse_upload
 from apps.projects.authentication import project_of
 
@@ -52,28 +48,4 @@ class FileView(APIView):
 class FileContentView(APIView):
     def get(self, request: Request, file_id: str) -> HttpResponseBase:
         stored = uploads.find_live(project_of(request), file_id)
-        wanted = parse_range(request.headers.get("range"), stored.bytes)
-        start, end = wanted or (0, stored.bytes)
-        response = StreamingHttpResponse(_content(stored, start, end), headers=_headers(stored, end - start))
-        if wanted:
-            response.status_code = 206
-            response["Content-Range"] = f"bytes {start}-{end - 1}/{stored.bytes}"
-        return response
-
-
-def _content(stored: File, start: int, end: int) -> Any:
-    try:
-        opened = storage.open_object(stored.object_key)
-    except FileNotFoundError:
-        raise StorageError from None
-    opened.seek(start)
-    return storage.blocks(opened, end - start)
-
-
-def _headers(stored: File, length: int) -> dict[str, str]:
-    return {
-        "Content-Type": "application/jsonl",
-        "Content-Disposition": content_disposition_header(as_attachment=True, filename=stored.filename) or "attachment",
-        "Content-Length": str(length),
-        "Accept-Ranges": "bytes",
-    }
+        return download(stored, request.headers.get("range"))

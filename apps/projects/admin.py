@@ -16,6 +16,7 @@ class ProjectAdmin(admin.ModelAdmin):
     list_filter = ("enabled",)
     search_fields = ("name", "id")
     readonly_fields = ("id", "created_at")
+    filter_horizontal = ("members",)
 
 
 @admin.register(ApiKey)

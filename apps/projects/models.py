@@ -5,14 +5,29 @@ import hmac
 import secrets
 import uuid
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
+if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser
+    from django.contrib.auth.models import AnonymousUser
+
 KEY_LABEL = "zb"
 LAST_USED_RESOLUTION = timedelta(minutes=1)
+
+
+class ProjectQuerySet(models.QuerySet["Project"]):
+    def open_to(self, user: "AbstractBaseUser | AnonymousUser") -> "ProjectQuerySet":
+        """The enabled projects that a person may work in: where they are a member; all of them for a superuser."""
+        enabled = self.filter(enabled=True)
+        if not user.is_authenticated or not user.is_active:
+            return self.none()
+        return enabled if getattr(user, "is_superuser", False) else enabled.filter(members=user.pk)
 
 
 class Project(models.Model):
@@ -22,6 +37,14 @@ class Project(models.Model):
     name = models.CharField(max_length=200)
     enabled = models.BooleanField(default=True, help_text="A disabled project's keys open nothing.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    members = models.ManyToManyField(
+        settings.AUTH_USER_MODEL,
+        related_name="projects",
+        blank=True,
+        help_text="Who may work in this project in the console.",
+    )
+
+    objects = ProjectQuerySet.as_manager()
 
     class Meta:
         ordering = ("name",)
@@ -46,7 +69,7 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         """The usable key that `text` is, or None. Takes as long for an unknown prefix as for a wrong secret."""
         label, _, rest = text.partition("_")
         prefix, _, secret = rest.partition("_")
-        key = self.usable().select_related("project").filter(prefix=prefix).first() if _is_prefix(prefix) else None
+        key = self.usable().select_related("project").filter(prefix=prefix).first() if is_prefix(prefix) else None
         expected = key.secret_hash if key else ""
         matches = hmac.compare_digest(hash_secret(secret), expected)
         return key if matches and label == KEY_LABEL else None
@@ -87,5 +110,6 @@ def hash_secret(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _is_prefix(text: str) -> bool:
+def is_prefix(text: str) -> bool:
+    """Whether a key may have it; anything else (NULs, megabytes) never reaches the database."""
     return len(text) == 12 and text.isascii() and text.isalnum()

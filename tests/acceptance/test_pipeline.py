@@ -54,6 +54,7 @@ def test_nobody_subscribes_to_results_that_nobody_reads(stack: Stack, sdk: OpenA
 
 
 def test_counts_are_live(sdk: OpenAI, witness: FakeUpstream) -> None:
+    witness.hold()
     batch = submit(sdk, jsonl([*(ask("echo", str(number)) for number in range(20)), ask("hang")]))
 
     def twenty_done() -> bool:

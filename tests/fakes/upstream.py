@@ -157,6 +157,10 @@ class FakeUpstream:
         self._loop.run(self._close())
         self._loop.stop()
 
+    def hold(self) -> None:
+        """Let requests to `hang` wait again, as they do at first."""
+        self._hung.close()
+
     def release(self) -> None:
         """Let every request to `hang` be answered, present and future."""
         self._hung.open()

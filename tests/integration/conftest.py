@@ -1,11 +1,14 @@
-"""An upstream that answers as asked, and batches that run in this process."""
+"""An upstream that answers as asked, batches that run in this process, and a member who looks at the console."""
 
 import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django import test
+from django.contrib.auth.models import User
 
+from apps.batches import tasks
 from apps.batches.models import Batch, Chunk
 from apps.batches.pipeline import assemble, run
 from apps.inference.client import Client
@@ -71,3 +74,39 @@ def results(person: Person, file_id: str | None) -> dict[str, Any]:
     found = {row["custom_id"]: row for row in rows}
     assert len(found) == len(rows), "a custom_id stands in a file twice"
     return found
+
+
+@pytest.fixture
+def ada(alice: Person) -> User:
+    """A member of Alice's project."""
+    user = User.objects.create_user("ada", password="correct horse")
+    alice.project.members.add(user)
+    return user
+
+
+@pytest.fixture
+def member(ada: User) -> test.Client:
+    client = test.Client()
+    client.force_login(ada)
+    return client
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ids of batches whose work was sent for."""
+    ids: list[str] = []
+    monkeypatch.setattr(tasks.start, "delay", ids.append)
+    monkeypatch.setattr(tasks.write_off, "delay", ids.append)
+    return ids
+
+
+def text_of(client: test.Client, path: str) -> str:
+    response = client.get(path)
+    assert response.status_code == 200, response.content
+    return response.content.decode()
+
+
+def holder(person: Person) -> test.Client:
+    client = test.Client()
+    assert client.post("/console/sign-in", {"api_key": person.secret}).status_code == 302
+    return client

@@ -100,7 +100,7 @@ def test_the_preflight_needs_no_key() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/", "/v2/files", "/v1/files/", "/v1/models", "/nowhere/%00", "/v1/files/a/b/c"]
+    "path", ["/files", "/v1", "/v1/", "/v2/files", "/v1/files/", "/v1/models", "/nowhere/%00", "/v1/files/a/b/c"]
 )
 def test_an_unknown_path_is_a_404_in_the_envelope(alice: Person, path: str) -> None:
     response = alice.client.get(path)

@@ -11,7 +11,7 @@ from django.core.files.storage import default_storage
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
-from apps.batches import heartbeat, journal, leases
+from apps.batches import codes, heartbeat, journal, leases
 from apps.batches.journal import Entry
 from apps.batches.models import Batch, Chunk
 from apps.batches.pipeline import assemble, run, send
@@ -140,7 +140,7 @@ def test_the_deadline_after_the_last_answer_expires_nothing(
 
     async def overdue_just_after(chunk_run: send.ChunkRun) -> None:
         await send_all(chunk_run)
-        chunk_run._stop(heartbeat.EXPIRED)
+        chunk_run._stop(codes.EXPIRED)
 
     monkeypatch.setattr(send.ChunkRun, "send_all", overdue_just_after)
     run.run(Chunk.objects.get(batch=batch).pk)

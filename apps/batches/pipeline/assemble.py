@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from apps.api.errors import StorageError
 from apps.api.ids import new_id
-from apps.batches import heartbeat, journal, leases, lifecycle
+from apps.batches import codes, heartbeat, journal, leases, lifecycle
 from apps.batches.models import Batch, Chunk
 from apps.batches.pipeline.parts import ERROR, KINDS, OUTPUT
 from apps.batches.states import BatchStatus, ChunkState
@@ -64,7 +64,7 @@ def is_ready(batch_id: str) -> bool:
 
 def _ending(batch: Batch, chunks: Iterable[Chunk]) -> BatchStatus:
     """Which terminal state the batch comes to. Only a batch that completes passes through `finalizing`."""
-    if any(chunk.halted == heartbeat.EXPIRED for chunk in chunks) and batch.status == BatchStatus.IN_PROGRESS:
+    if any(chunk.halted == codes.EXPIRED for chunk in chunks) and batch.status == BatchStatus.IN_PROGRESS:
         return BatchStatus.EXPIRED
     if batch.status == BatchStatus.IN_PROGRESS:
         lifecycle.move(batch.pk, BatchStatus.FINALIZING)

@@ -1,30 +1,13 @@
 """Cuts a batch's lines into chunks: contiguous ranges that workers claim one by one."""
 
-from array import array
 from collections.abc import Iterator
 
 from apps.batches.models import Chunk
+from apps.files.jsonl import LineIndex
 
 LEAST_LINES, MOST_LINES = 100, 500
 CHUNKS_WANTED = 100
 """Small batches are cut finely, to spread over workers; large ones coarsely, as each chunk has a fixed cost."""
-
-
-class LineIndex:
-    """Number and byte range of every line of an input, at 24 bytes a line."""
-
-    def __init__(self) -> None:
-        self.numbers = array("q")
-        self.starts = array("q")
-        self.ends = array("q")
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def add(self, number: int, start: int, end: int) -> None:
-        self.numbers.append(number)
-        self.starts.append(start)
-        self.ends.append(end)
 
 
 def plan(index: LineIndex, *, chunk_bytes: int) -> list[Chunk]:

@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 
 from apps.api.ids import line_id
-from apps.batches import heartbeat
+from apps.batches import codes, heartbeat
 from apps.batches.journal import Entry
 from apps.batches.leases import Beat, Claim
 from apps.batches.models import Tally
@@ -32,9 +32,9 @@ sys.setrecursionlimit(max(sys.getrecursionlimit(), 4_000))
 
 # What a line that was never sent says, by why the run was halted.
 UNSENT = {
-    heartbeat.CANCELLED: "The batch was cancelled before this line was sent",
-    heartbeat.EXPIRED: "The batch's completion window ended before this line was sent",
-    heartbeat.KEY_REVOKED: "The API key that submitted this batch was revoked before this line was sent",
+    codes.CANCELLED: "The batch was cancelled before this line was sent",
+    codes.EXPIRED: "The batch's completion window ended before this line was sent",
+    codes.KEY_REVOKED: "The API key that submitted this batch was revoked before this line was sent",
 }
 
 
@@ -286,7 +286,7 @@ class ChunkRun:
 
 def unsent_error(reason: str, unsent: Unsent) -> Failed:
     """The error of a line that a halted run never sent, or never got through (wire.md §8)."""
-    if reason == heartbeat.EXPIRED and unsent.last is not None:
+    if reason == codes.EXPIRED and unsent.last is not None:
         return unsent.last
     waited = f" (it waited: {unsent.cause})" if unsent.cause else ""
     return Failed(reason, UNSENT[reason] + waited)

@@ -7,8 +7,7 @@ from typing import Any, NoReturn
 import orjson
 
 from apps.api.nesting import nests_deeper
-from apps.batches.pipeline.plan import LineIndex
-from apps.files.jsonl import Line, Readable, read_lines
+from apps.files.jsonl import Line, LineIndex, Readable, read_lines
 
 MOST_ERRORS = 100
 MOST_DEPTH = 1_000
@@ -18,11 +17,12 @@ MOST_MODEL_CHARACTERS = 256
 
 @dataclass(frozen=True)
 class Limits:
-    """Settings that a validation obeys (wire.md §3)."""
+    """What a validation obeys (wire.md §3); it goes on after `errors` bad lines, but lists no more."""
 
     lines: int
     line_bytes: int
     endpoints: frozenset[str]
+    errors: int = MOST_ERRORS
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Problem:
 
 
 class InvalidInput(Exception):
-    """The input file cannot be run; `problems` holds the first hundred bad lines, in file order."""
+    """The input file cannot be run; `problems` holds the first bad lines, in file order."""
 
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__(problems[0].message)
@@ -111,8 +111,7 @@ class Validation:
     def _check_custom_id(self, custom_id: Any) -> None:
         if not isinstance(custom_id, str) or not custom_id:
             raise _BadLine("is missing custom_id", "custom_id")
-        # A digest bounds the memory: 50,000 ids may be a megabyte long each.
-        seen = custom_id if len(custom_id) <= 64 else blake2b(custom_id.encode(), digest_size=16).digest()
+        seen = short_id(custom_id)
         if seen in self._custom_ids:
             raise _BadLine(f'duplicates custom_id "{_shown(custom_id)}"', "custom_id")
         self._custom_ids.add(seen)
@@ -136,7 +135,7 @@ class Validation:
             self.model = model
 
     def _note(self, problems: list[Problem], problem: Problem) -> None:
-        if len(problems) < MOST_ERRORS:
+        if len(problems) < self.limits.errors:
             problems.append(problem)
 
     def _judge(self) -> None:
@@ -157,7 +156,12 @@ class Validation:
             self.model = None
 
     def _refuse(self, problems: list[Problem]) -> NoReturn:
-        raise InvalidInput(problems[:MOST_ERRORS])
+        raise InvalidInput(problems[: self.limits.errors])
+
+
+def short_id(custom_id: str) -> str | bytes:
+    """What a custom_id is remembered by. A digest bounds the memory: 50,000 ids may be a megabyte long each."""
+    return custom_id if len(custom_id) <= 64 else blake2b(custom_id.encode(), digest_size=16).digest()
 
 
 def _shown(text: str) -> str:

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.batches.models import Chunk
-from apps.batches.pipeline.plan import LineIndex, lines_per_chunk, plan
+from apps.batches.pipeline.plan import lines_per_chunk, plan
+from apps.files.jsonl import LineIndex
 
 
 def index_of(sizes: list[int], gap: int = 0) -> LineIndex:

@@ -1,0 +1,1 @@
+"""The command line, `zerobatch`: plain Python that talks to the public API only."""

@@ -1,0 +1,40 @@
+"""Sends a stored file, whole or one range of it, block by block."""
+
+from typing import Any
+
+from django.http import StreamingHttpResponse
+from django.utils.http import content_disposition_header
+
+from apps.api.errors import StorageError
+from apps.files import storage
+from apps.files.models import File
+from apps.files.ranges import parse_range
+
+
+def download(stored: File, range_header: str | None) -> StreamingHttpResponse:
+    """The bytes as an attachment (wire.md §4). Raises StorageError, RangeNotSatisfiable."""
+    wanted = parse_range(range_header, stored.bytes)
+    start, end = wanted or (0, stored.bytes)
+    response = StreamingHttpResponse(_content(stored, start, end), headers=_headers(stored, end - start))
+    if wanted:
+        response.status_code = 206
+        response["Content-Range"] = f"bytes {start}-{end - 1}/{stored.bytes}"
+    return response
+
+
+def _content(stored: File, start: int, end: int) -> Any:
+    try:
+        opened = storage.open_object(stored.object_key)
+    except FileNotFoundError:
+        raise StorageError from None
+    opened.seek(start)
+    return storage.blocks(opened, end - start)
+
+
+def _headers(stored: File, length: int) -> dict[str, str]:
+    return {
+        "Content-Type": "application/jsonl",
+        "Content-Disposition": content_disposition_header(as_attachment=True, filename=stored.filename) or "attachment",
+        "Content-Length": str(length),
+        "Accept-Ranges": "bytes",
+    }
