@@ -20,8 +20,8 @@ from apps.devstack.layout import PROJECT_ROOT
 T = TypeVar("T")
 APP = {"web", "worker-1", "worker-2", "control", "sweeps", "beat"}
 EMBEDDED = {"postgres", "redis", "supervisor"}
-UP_SECONDS = 60
-DOWN_SECONDS = 20
+UP_SECONDS = 120
+DOWN_SECONDS = 40
 
 
 def wait_until(condition: Callable[[], T], seconds: float, what: str) -> T:
