@@ -17,6 +17,14 @@ def ended() -> Iterator[list[Ended]]:
     assert_unchanged(batches)
 
 
+@pytest.fixture(scope="module")
+def defaults(witness: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack of the module's own, with nothing set but its upstream, where an outcome depends on time."""
+    running = Stack(tmp_path_factory.mktemp("defaults"), {"INFERENCE_BASE_URL": witness.base_url, "LEASE_SECONDS": ""})
+    yield running
+    running.stop()
+
+
 @pytest.fixture
 def drill(stack: Stack, witness: FakeUpstream, ended: list[Ended]) -> Drill:
     """A drill on the stack that all tests share."""

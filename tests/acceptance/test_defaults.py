@@ -1,14 +1,13 @@
 """Outages whose outcome depends on time: on a stack with the settings that everybody has."""
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.acceptance.callers import assert_refused, replies_for, slowest
 from tests.acceptance.drill import Drill
-from tests.fakes.upstream import FakeUpstream, Mood
+from tests.fakes.upstream import FakeUpstream
 from tests.stack import Stack, wait_until
 
 LINES = 2_000
@@ -17,44 +16,8 @@ LINES_IN_A_CHUNK = 100
 
 
 @pytest.fixture(scope="module")
-def stack(witness: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack of this file's own, with nothing set but its upstream."""
-    running = Stack(tmp_path_factory.mktemp("defaults"), {"INFERENCE_BASE_URL": witness.base_url, "LEASE_SECONDS": ""})
-    yield running
-    running.stop()
-
-
-def test_an_upstream_away_and_then_busy_for_two_minutes_fails_no_line(drill: Drill) -> None:
-    drill.begin(LINES, "slow-500")
-    drill.wait_for_sent(LINES // 4)
-    in_flight = drill.witness.in_flight
-    assert in_flight > 0
-
-    # What is promised is that these times may pass, so they do: the product sees nothing but what the upstream says.
-    try:
-        drill.witness.stop()
-        try:
-            time.sleep(60)
-        finally:
-            drill.witness.mood = Mood(503)
-            drill.witness.start()
-        time.sleep(30)
-        drill.witness.mood = Mood(429, retry_after=2)
-        time.sleep(30)
-    finally:
-        drill.witness.mood = None
-    back = time.monotonic()
-
-    # Lines in flight when the connections broke may have been answered for all we know: they are asked again.
-    ended = drill.check(allowed_again=in_flight)
-    recovery = time.monotonic() - back
-    assert ended.request_counts is not None
-    assert ended.request_counts.failed == 0
-    print(
-        f"upstream away for two minutes: {drill.sent_again()} lines sent again of {in_flight} in flight,"
-        f" {drill.turned_away()} turned away, completed {recovery:.1f} s after"
-    )
-    assert recovery < 45
+def stack(defaults: Stack) -> Stack:
+    return defaults
 
 
 def test_the_chunks_of_a_killed_worker_run_elsewhere_within_45_seconds(drill: Drill, held: FakeUpstream) -> None:

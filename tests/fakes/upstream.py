@@ -136,6 +136,7 @@ class FakeUpstream:
         self.models: list[str] = []
         self.in_flight = 0
         self.max_in_flight = 0
+        self._broken_off = 0
         self._record = record
         self._arrived = threading.Condition()
         self._loop = EventLoopThread("fake-upstream")
@@ -152,10 +153,15 @@ class FakeUpstream:
         self._loop.run(self._listen())
         return self
 
-    def stop(self) -> None:
-        """Refuse connections from now on and break those that are open. Nothing happens if it is stopped already."""
+    def stop(self) -> int:
+        """Refuse connections from now on and break those that are open: how many requests were broken off with them.
+
+        Nothing happens if it is stopped already.
+        """
+        before = self._broken_off
         self._loop.run(self._close())
         self._loop.stop()
+        return self._broken_off - before
 
     def hold(self) -> None:
         """Let requests to `hang` wait again, as they do at first."""
@@ -202,6 +208,9 @@ class FakeUpstream:
             if self.mood is not None:
                 return self._turn_away(request, self.mood)
             return await self._play(request, body)
+        except asyncio.CancelledError:
+            self._broken_off += 1
+            raise
         finally:
             self.in_flight -= 1
 

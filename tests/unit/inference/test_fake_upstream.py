@@ -48,7 +48,7 @@ def test_an_outage_breaks_what_is_open_and_ends_on_the_same_port(fake: FakeUpstr
     hanging.start()
     fake.wait_for_requests(1)
     port = fake.port
-    fake.stop()
+    assert fake.stop() == 1
     hanging.join(10)
     with pytest.raises(UpstreamAway):
         ask(fake)
