@@ -24,9 +24,9 @@ manage: $(VENV)/.embedded
 	@set -a; . $${VAR_DIR:-var}/dev.env; SECRET_KEY_FILE=$${VAR_DIR:-var}/secret_key; \
 	  exec $(BIN)/python manage.py $(ARGS)
 
-# Three test processes: the drills wait far more than they work. Each has its own databases, queue and stack.
+# Four test processes: the drills wait far more than they work. Each has its own databases, queue and stack.
 test: lint browser
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 # Root on Debian gets the Chromium that the browser tests drive; elsewhere they take the system's, or skip and say so.
 browser:

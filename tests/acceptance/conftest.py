@@ -8,6 +8,14 @@ from tests.acceptance.drill import Drill, Ended, assert_unchanged
 from tests.fakes.upstream import FakeUpstream
 from tests.stack import Stack
 
+LONGEST = ("test_away", "test_outages", "test_crashes", "test_defaults")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: each goes to one test process as a whole, and the others would wait for a late one."""
+    ranks = {stem: rank for rank, stem in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(LONGEST)))
+
 
 @pytest.fixture(scope="module")
 def ended() -> Iterator[list[Ended]]:
