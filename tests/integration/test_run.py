@@ -5,6 +5,7 @@ import json
 import threading
 import weakref
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -239,6 +240,24 @@ def test_a_stop_after_the_last_answer_does_not_cost_the_chunk(
     monkeypatch.setattr(send.ChunkRun, "send_all", stopped_just_after)
 
     assert run_batch(batch).status == BatchStatus.COMPLETED
+
+
+def test_a_connection_that_breaks_in_mid_commit_does_not_cost_the_chunk(
+    alice: Person, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = new_batch(alice, [line()])
+    commit, commits = leases.commit, count()
+
+    def cut_off_at_first(*args: Any, **kwargs: Any) -> bool:
+        if next(commits) == 0:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        return commit(*args, **kwargs)
+
+    monkeypatch.setattr(leases, "commit", cut_off_at_first)
+
+    assert run.run(Chunk.objects.get(batch=batch).pk) == Outcome.DONE
+    assert next(commits) == 2
 
 
 def test_nothing_is_assembled_before_the_last_chunk_is_done(alice: Person, upstream: FakeUpstream) -> None:

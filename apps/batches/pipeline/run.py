@@ -8,7 +8,7 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 import structlog
-from django.db import Error, InterfaceError, OperationalError
+from django.db import Error, InterfaceError, OperationalError, connection
 
 from apps.api.errors import StorageError
 from apps.batches import heartbeat, journal, leases
@@ -156,6 +156,7 @@ def _until_it_works(chunk_run: ChunkRun, step: Callable[[], T]) -> T:
         try:
             return step()
         except (StorageError, OperationalError, InterfaceError) as error:
+            connection.close()  # one that broke in mid-statement would be handed to each further attempt, dead
             chunk_run.waits_for_storage = isinstance(error, StorageError)
             journal.flush([chunk_run])
             log.warning("chunk not committed yet", exc_info=attempt == 0)
