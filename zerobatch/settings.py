@@ -34,6 +34,7 @@ INSTALLED_APPS = [
     "apps.upstreams",
     "apps.batches",
     "apps.console",
+    "apps.reference",
     "apps.devstack",
 ]
 
@@ -136,6 +137,17 @@ REST_FRAMEWORK: dict[str, Any] = {
     "UNAUTHENTICATED_USER": None,
     # ASCII escapes keep any string answerable, lone surrogates included.
     "UNICODE_JSON": False,
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+}
+SPECTACULAR_SETTINGS: dict[str, Any] = {
+    "TITLE": "ZeroBatch",
+    "DESCRIPTION": "Files and batches of chat requests, in the dialect of OpenAI's SDKs.",
+    "VERSION": "1",  # of the API: the one in its paths
+    "OAS_VERSION": "3.1.1",
+    "SERVERS": [{"url": "/"}],
+    "SORT_OPERATIONS": False,
+    "PREPROCESSING_HOOKS": ["apps.reference.schema.only_the_api"],
+    "POSTPROCESSING_HOOKS": ["apps.reference.schema.complete"],
 }
 
 # --- Limits (wire.md §3) ----------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ urlpatterns = [
     path("v1/", include("apps.batches.urls")),
     path("", include("apps.observability.urls")),
     path("admin/", admin.site.urls),
+    path("", include("apps.reference.urls")),
     path("", include("apps.console.urls")),
 ]
 

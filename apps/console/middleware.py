@@ -26,7 +26,7 @@ class ConsoleHeadersMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
-        if request.path == "/" or request.path.startswith("/console/"):
+        if request.path in {"/", "/docs"} or request.path.startswith("/console/"):
             response["Content-Security-Policy"] = POLICY
             response.setdefault("Cache-Control", "no-store")
         return response

@@ -109,4 +109,6 @@ def parse_expiry(anchor: Any, seconds: Any, field: str) -> int | None:
 def _whole(value: Any) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 10:
         return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # JSON knows one kind of number: 3600.0 is whole
     return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,0 +1,145 @@
+"""How an endpoint says what it takes and answers, for the API reference (OpenAPI 3.1, by drf-spectacular)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+
+Schema = dict[str, Any]
+"""A JSON Schema (draft 2020-12)."""
+View = TypeVar("View", bound=Callable[..., Any])
+
+JSON = "application/json"
+TIMESTAMP: Schema = {"type": "integer", "description": "Unix seconds"}
+MAYBE_TIMESTAMP: Schema = {"type": ["integer", "null"], "description": "Unix seconds"}
+
+COMPONENTS: dict[str, Schema] = {
+    "Error": {
+        "description": "What every error looks like, whatever happened.",
+        "type": "object",
+        "required": ["error"],
+        "properties": {
+            "error": {
+                "type": "object",
+                "required": ["message", "type", "code", "param"],
+                "properties": {
+                    "message": {"type": "string"},
+                    "type": {
+                        "enum": [
+                            "invalid_request_error",
+                            "authentication_error",
+                            "rate_limit_exceeded",
+                            "insufficient_quota",
+                            "internal_error",
+                        ]
+                    },
+                    "code": {"type": ["string", "null"]},
+                    "param": {"type": ["string", "null"], "description": "the member that is wrong"},
+                    "line": {"type": "integer", "minimum": 1, "description": "of the input file, for bad lines"},
+                    "batch_id": {"type": "string", "description": "the failed batch that lists every bad line"},
+                },
+            }
+        },
+    },
+}
+
+# What any call may answer, by status.
+ALWAYS = {
+    401: "No key was sent",
+    403: "The key, or the project id beside it, opens nothing",
+    429: "Too many requests, or a limit is used up; `Retry-After` says when to try again",
+    500: "Our fault, or the storage's",
+    503: "The database cannot be reached for now; `Retry-After` says when to try again",
+}
+RETRY_AFTER = (429, 500, 503)
+
+PROJECT = OpenApiParameter(
+    "x-project-id",
+    {"type": "string", "format": "uuid"},
+    OpenApiParameter.HEADER,
+    description="Optional: a key belongs to one project. Another one's id is refused.",
+)
+REQUEST_ID = OpenApiParameter(
+    "x-request-id",
+    str,
+    OpenApiParameter.HEADER,
+    description="Names the request in the server's logs.",
+    response=True,
+)
+
+
+def ref(name: str) -> Schema:
+    """The component of that name."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def list_of(name: str) -> Schema:
+    """A page of such objects (wire.md §4, §7)."""
+    return {
+        "type": "object",
+        "required": ["object", "data", "first_id", "last_id", "has_more"],
+        "properties": {
+            "object": {"const": "list"},
+            "data": {"type": "array", "items": ref(name)},
+            "first_id": {"type": ["string", "null"]},
+            "last_id": {"type": ["string", "null"], "description": "`after` of the next page"},
+            "has_more": {"type": "boolean"},
+        },
+    }
+
+
+def query(name: str, schema: Schema, description: str) -> OpenApiParameter:
+    """An optional query parameter."""
+    return OpenApiParameter(name, schema, OpenApiParameter.QUERY, description=description)
+
+
+def path(name: str, description: str) -> OpenApiParameter:
+    """A part of the path."""
+    return OpenApiParameter(
+        name, {"type": "string", "pattern": "^[^/]+$"}, OpenApiParameter.PATH, description=description
+    )
+
+
+def operation(
+    *,
+    name: str,
+    tags: Sequence[str],
+    summary: str,
+    description: str = "",
+    answers: Mapping[int | tuple[int, str], tuple[Schema, str]],
+    refuses: Mapping[int, str],
+    takes: Mapping[str, Schema] | None = None,
+    examples: Sequence[OpenApiExample] = (),
+    parameters: Sequence[OpenApiParameter] = (),
+) -> Callable[[View], View]:
+    """Describes one method of a view.
+
+    `answers` has schema and description by status (and media type, if it is not JSON), `refuses` the reasons for
+    errors of its own beside ALWAYS, `takes` the body's schema by media type.
+    """
+    responses: dict[Any, Any] = {
+        (key if isinstance(key, tuple) else (key, JSON)): OpenApiResponse(schema, text)
+        for key, (schema, text) in answers.items()
+    }
+    errors = {**ALWAYS, **refuses}
+    responses |= {(status, JSON): OpenApiResponse(ref("Error"), text) for status, text in sorted(errors.items())}
+    return extend_schema(
+        operation_id=name,
+        tags=list(tags),
+        summary=summary,
+        description=description or None,
+        request=dict(takes) if takes else None,
+        responses=responses,
+        examples=list(examples),
+        parameters=[*parameters, PROJECT, REQUEST_ID, _retry_after(errors)],
+    )
+
+
+def _retry_after(errors: Mapping[int, str]) -> OpenApiParameter:
+    return OpenApiParameter(
+        "Retry-After",
+        int,
+        OpenApiParameter.HEADER,
+        description="Seconds.",
+        response=[status for status in RETRY_AFTER if status in errors],
+    )

@@ -1,0 +1,148 @@
+"""What the reference says of /v1/batches (wire.md §6–7)."""
+
+from django.conf import settings
+from drf_spectacular.utils import OpenApiExample
+
+from apps.api.openapi import JSON, MAYBE_TIMESTAMP, TIMESTAMP, Schema, list_of, operation, path, query, ref
+from apps.batches.states import BatchStatus, WaitingReason
+from apps.files.openapi import ANCHOR, FIRST_BATCH, SECONDS
+
+BATCHES = "Batches"
+BATCH_ID = path("batch_id", "A batch's id, such as `batch_cd9d04e1bd5d2e3eb1c6c4ee`.")
+NO_BATCH = {404: "There is no such batch: never was, or another project's"}
+
+COUNT: Schema = {"type": "integer", "minimum": 0}
+
+
+def _object(**properties: Schema) -> Schema:
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+COMPONENTS: dict[str, Schema] = {
+    "BatchError": _object(
+        code={"type": "string"},
+        line={"type": ["integer", "null"], "description": "1-based line of the input file"},
+        message={"type": "string"},
+        param={"type": ["string", "null"]},
+    ),
+    "Batch": _object(
+        id={"type": "string", "pattern": "^batch_"},
+        object={"const": "batch"},
+        endpoint={"type": "string"},
+        errors={
+            "description": "every bad line of a rejected input, up to the first hundred",
+            "anyOf": [
+                {"type": "null"},
+                _object(object={"const": "list"}, data={"type": "array", "items": ref("BatchError")}),
+            ],
+        },
+        input_file_id={"type": "string"},
+        completion_window={"const": "24h"},
+        status={"enum": list(BatchStatus.values)},
+        status_reason={
+            "enum": [*WaitingReason.values, None],
+            "description": "why a batch in progress sends nothing just now; for people, not for programs",
+        },
+        output_file_id={"type": ["string", "null"], "description": "set when at least one line succeeded"},
+        error_file_id={"type": ["string", "null"], "description": "set when at least one line did not"},
+        created_at=TIMESTAMP,
+        expires_at=TIMESTAMP,
+        in_progress_at=MAYBE_TIMESTAMP,
+        finalizing_at=MAYBE_TIMESTAMP,
+        completed_at=MAYBE_TIMESTAMP,
+        failed_at=MAYBE_TIMESTAMP,
+        expired_at=MAYBE_TIMESTAMP,
+        cancelling_at=MAYBE_TIMESTAMP,
+        cancelled_at=MAYBE_TIMESTAMP,
+        request_counts=_object(total=COUNT, completed=COUNT, failed=COUNT),
+        model={"type": ["string", "null"], "description": "the one model of the batch; null when lines differ"},
+        usage=_object(
+            input_tokens=COUNT,
+            input_tokens_details=_object(cached_tokens=COUNT),
+            output_tokens=COUNT,
+            output_tokens_details=_object(reasoning_tokens=COUNT),
+            total_tokens=COUNT,
+        ),
+        metadata={"type": "object", "description": "as it was sent"},
+    ),
+}
+
+CREATE: Schema = {
+    "type": "object",
+    "required": ["input_file_id", "endpoint"],
+    "properties": {
+        "input_file_id": {"type": "string", "minLength": 1},
+        "endpoint": {"enum": sorted(settings.ALLOWED_ENDPOINTS), "description": "the `url` of every line"},
+        "completion_window": {"const": "24h", "default": "24h"},
+        "metadata": {"type": "object", "description": "up to 16 KB, echoed unchanged"},
+        "output_expires_after": {
+            "description": "when the result files go; 30 days after they were made unless told",
+            "anyOf": [
+                {"type": "null"},
+                {
+                    "type": "object",
+                    "required": ["anchor", "seconds"],
+                    "properties": {"anchor": ANCHOR, "seconds": SECONDS},
+                },
+            ],
+        },
+    },
+}
+
+create = operation(
+    name="batches.create",
+    tags=[FIRST_BATCH, BATCHES],
+    summary="Create a batch",
+    description=(
+        "Checks every line of the input file and answers when the batch is durably stored. Of a bad input the answer "
+        "names the first bad line, and the batch `batch_id` all of them."
+    ),
+    takes={JSON: CREATE},
+    examples=[
+        OpenApiExample(
+            "a batch",
+            value={
+                "input_file_id": "file-…",
+                "endpoint": sorted(settings.ALLOWED_ENDPOINTS)[0],
+                "completion_window": "24h",
+                "metadata": {"name": "my first batch"},
+            },
+            request_only=True,
+        )
+    ],
+    answers={200: (ref("Batch"), "The batch, in progress")},
+    refuses={400: "A bad member, or bad lines", 404: "There is no such input file", 413: "A body over 1 MB"},
+)
+
+list_batches = operation(
+    name="batches.list",
+    tags=[BATCHES],
+    summary="List batches",
+    description="Newest first.",
+    parameters=[
+        query("limit", {"type": "integer", "default": 20}, "Less than 1 is 1, more than 100 is 100."),
+        query("after", {"type": "string"}, "The id of the batch that the previous page ended with."),
+    ],
+    answers={200: (list_of("Batch"), "One page")},
+    refuses={400: "A limit that is no number", 404: "There is no batch `after`"},
+)
+
+retrieve = operation(
+    name="batches.retrieve",
+    tags=[FIRST_BATCH, BATCHES],
+    summary="Retrieve a batch",
+    description="With live counts. Poll it until its status is `completed`, `failed`, `expired` or `cancelled`.",
+    parameters=[BATCH_ID],
+    answers={200: (ref("Batch"), "The batch")},
+    refuses=NO_BATCH,
+)
+
+cancel = operation(
+    name="batches.cancel",
+    tags=[BATCHES],
+    summary="Cancel a batch",
+    description="Lines already sent finish and are kept, the rest become `batch_cancelled` errors. Twice does no harm.",
+    parameters=[BATCH_ID],
+    answers={200: (ref("Batch"), "The batch, cancelling or cancelled")},
+    refuses={**NO_BATCH, 409: "It has ended otherwise"},
+)
