@@ -21,7 +21,7 @@ demo: $(VENV)/.embedded
 # A management command in the environment of a running `make up`: make manage ARGS="create_project acme"
 manage: $(VENV)/.embedded
 	@test -f $${VAR_DIR:-var}/dev.env || { echo "no $${VAR_DIR:-var}/dev.env: is \`make up\` running?"; exit 1; }
-	@set -a; . $${VAR_DIR:-var}/dev.env; SECRET_KEY_FILE=$${VAR_DIR:-var}/secret_key; \
+	@set -a; . $${VAR_DIR:-var}/dev.env; [ -n "$$SECRET_KEY" ] || SECRET_KEY_FILE=$${VAR_DIR:-var}/secret_key; \
 	  exec $(BIN)/python manage.py $(ARGS)
 
 # Four test processes: the drills wait far more than they work. Each has its own databases, queue and stack.

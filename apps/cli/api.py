@@ -67,7 +67,7 @@ class Api:
             self._not_ours("a list without data")
         return page
 
-    def create(self, file_id: str, endpoint: str, metadata: dict[str, str]) -> Batch:
+    def create(self, file_id: str, endpoint: str, metadata: dict[str, Any]) -> Batch:
         body = {"input_file_id": file_id, "endpoint": endpoint, "completion_window": "24h"}
         return Batch(self._json("POST", "/batches", json=body | ({"metadata": metadata} if metadata else {})))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from apps.batches.pipeline.validate import Problem
 from apps.cli import check, upload
@@ -43,7 +44,7 @@ def parse_metadata(pairs: Iterable[str]) -> dict[str, str]:
     return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
 
 
-def submit(api: Api, path: Path, endpoint: str, metadata: dict[str, str], terminal: Terminal) -> Batch:
+def submit(api: Api, path: Path, endpoint: str, metadata: dict[str, Any], terminal: Terminal) -> Batch:
     """Uploads and creates. Raises CliError, Interrupted."""
     terminal.say(f"Server: {api.base_url}")
     try:
@@ -56,7 +57,7 @@ def submit(api: Api, path: Path, endpoint: str, metadata: dict[str, str], termin
     return batch
 
 
-def _create(api: Api, file_id: str, endpoint: str, metadata: dict[str, str]) -> Batch:
+def _create(api: Api, file_id: str, endpoint: str, metadata: dict[str, Any]) -> Batch:
     try:
         return api.create(file_id, endpoint, metadata)
     except KeyboardInterrupt:

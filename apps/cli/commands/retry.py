@@ -59,7 +59,8 @@ def retry(
         if not _collect(api, old, lines, source=source, codes=wanted, terminal=terminal):
             terminal.result(f"{old.id} has no line that failed for a passing reason.", {"batch": None})
             return
-        batch = submit.submit(api, lines, old.endpoint, {"retry_of": old.id}, terminal)
+        labels = {**(old.raw.get("metadata") or {}), "retry_of": old.id}
+        batch = submit.submit(api, lines, old.endpoint, labels, terminal)
     raise typer.Exit(submit.detached(batch, into, terminal) if detach else follow(api, batch, into, terminal))
 
 

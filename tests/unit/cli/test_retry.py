@@ -24,6 +24,7 @@ def server(server: FakeBatchApi) -> FakeBatchApi:
     """Knows a batch of which a line failed with each of these codes."""
     server.errors = jsonl({"custom_id": code, "response": None, "error": {"code": code}} for code in CODES)
     server.inputs = INPUT
+    server.batch = {"metadata": {"team": "search"}}
     return server
 
 
@@ -38,7 +39,7 @@ def test_lines_that_may_work_now_are_sent_again(cli: Cli, server: FakeBatchApi) 
     assert done.code == 0, done.err
     assert "4 lines of batch_1 failed for a passing reason" in done.err
     assert sent(server).split(b"\n") == [*INPUT.split(b"\n")[:4], b""]
-    assert server.created["metadata"] == {"retry_of": "batch_1"}
+    assert server.created["metadata"] == {"team": "search", "retry_of": "batch_1"}
     assert Path("batch_1.retry.output.jsonl").exists()
 
 
