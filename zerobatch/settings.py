@@ -137,7 +137,6 @@ REST_FRAMEWORK: dict[str, Any] = {
     "UNAUTHENTICATED_USER": None,
     # ASCII escapes keep any string answerable, lone surrogates included.
     "UNICODE_JSON": False,
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
 }
 SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "ZeroBatch",
@@ -145,6 +144,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "VERSION": "1",  # of the API: the one in its paths
     "OAS_VERSION": "3.1.1",
     "SERVERS": [{"url": "/"}],
+    "DEFAULT_GENERATOR_CLASS": "apps.reference.schema.Generator",
     "SORT_OPERATIONS": False,
     "PREPROCESSING_HOOKS": ["apps.reference.schema.only_the_api"],
     "POSTPROCESSING_HOOKS": ["apps.reference.schema.complete"],

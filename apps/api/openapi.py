@@ -1,13 +1,22 @@
 """How an endpoint says what it takes and answers, for the API reference (OpenAPI 3.1, by drf-spectacular)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
+from apps.api.errors import (
+    ApiError,
+    InternalError,
+    InvalidCredentials,
+    MissingCredentials,
+    RateLimited,
+    StorageError,
+    Unavailable,
+)
+
 Schema = dict[str, Any]
 """A JSON Schema (draft 2020-12)."""
-View = TypeVar("View", bound=Callable[..., Any])
 
 JSON = "application/json"
 TIMESTAMP: Schema = {"type": "integer", "description": "Unix seconds"}
@@ -51,7 +60,18 @@ ALWAYS = {
     500: "Our fault, or the storage's",
     503: "The database cannot be reached for now; `Retry-After` says when to try again",
 }
-RETRY_AFTER = (429, 500, 503)
+STORAGE_AWAY = StorageError()
+ANY_CALL = (
+    MissingCredentials(),
+    InvalidCredentials(),
+    RateLimited("Too many requests", headers={"Retry-After": "1"}),
+    InternalError(),
+    Unavailable(),
+)
+HEADERS_OF_ERRORS: dict[str, tuple[Schema, str]] = {
+    "Retry-After": ({"type": "string", "pattern": "^[0-9]+$"}, "Seconds until the next attempt makes sense."),
+    "Content-Range": ({"type": "string", "pattern": r"^bytes \*/[0-9]+$"}, "How many bytes the file has."),
+}
 
 PROJECT = OpenApiParameter(
     "x-project-id",
@@ -61,9 +81,10 @@ PROJECT = OpenApiParameter(
 )
 REQUEST_ID = OpenApiParameter(
     "x-request-id",
-    str,
+    {"type": "string", "pattern": "^req_[0-9a-f]{24}$"},
     OpenApiParameter.HEADER,
     description="Names the request in the server's logs.",
+    required=True,
     response=True,
 )
 
@@ -100,6 +121,13 @@ def path(name: str, description: str) -> OpenApiParameter:
     )
 
 
+def header(name: str, schema: Schema, description: str, *statuses: int, required: bool = True) -> OpenApiParameter:
+    """A header of the answers with these statuses."""
+    return OpenApiParameter(
+        name, schema, OpenApiParameter.HEADER, description=description, required=required, response=list(statuses)
+    )
+
+
 def operation(
     *,
     name: str,
@@ -108,21 +136,25 @@ def operation(
     description: str = "",
     answers: Mapping[int | tuple[int, str], tuple[Schema, str]],
     refuses: Mapping[int, str],
+    errors: Sequence[ApiError] = (),
     takes: Mapping[str, Schema] | None = None,
     examples: Sequence[OpenApiExample] = (),
     parameters: Sequence[OpenApiParameter] = (),
-) -> Callable[[View], View]:
+) -> Callable[[Any], Any]:
     """Describes one method of a view.
 
     `answers` has schema and description by status (and media type, if it is not JSON), `refuses` the reasons for
-    errors of its own beside ALWAYS, `takes` the body's schema by media type.
+    errors of its own beside ALWAYS, `takes` the body's schema by media type. `errors` are some that the view raises,
+    at least one of each status in `refuses`: their bodies are the examples.
     """
     responses: dict[Any, Any] = {
         (key if isinstance(key, tuple) else (key, JSON)): OpenApiResponse(schema, text)
         for key, (schema, text) in answers.items()
     }
-    errors = {**ALWAYS, **refuses}
-    responses |= {(status, JSON): OpenApiResponse(ref("Error"), text) for status, text in sorted(errors.items())}
+    every = (*errors, *ANY_CALL)
+    for status, text in sorted({**ALWAYS, **refuses}.items()):
+        bodies = [_example(error) for error in every if error.status == status]
+        responses[status, JSON] = OpenApiResponse(ref("Error"), text, bodies)
     return extend_schema(
         operation_id=name,
         tags=list(tags),
@@ -131,15 +163,21 @@ def operation(
         request=dict(takes) if takes else None,
         responses=responses,
         examples=list(examples),
-        parameters=[*parameters, PROJECT, REQUEST_ID, _retry_after(errors)],
+        parameters=[*parameters, PROJECT, REQUEST_ID, *_headers_of(every)],
     )
 
 
-def _retry_after(errors: Mapping[int, str]) -> OpenApiParameter:
-    return OpenApiParameter(
-        "Retry-After",
-        int,
-        OpenApiParameter.HEADER,
-        description="Seconds.",
-        response=[status for status in RETRY_AFTER if status in errors],
-    )
+def _example(error: ApiError) -> OpenApiExample:
+    return OpenApiExample(" ".join(filter(None, (error.code, error.param))), error.body(), summary=error.message)
+
+
+def _headers_of(errors: Sequence[ApiError]) -> list[OpenApiParameter]:
+    """The headers that errors bring along: always there if every error of the status has it."""
+    found = []
+    for status in sorted({error.status for error in errors}):
+        same = [error for error in errors if error.status == status]
+        for name, (schema, description) in HEADERS_OF_ERRORS.items():
+            if any(name in error.headers for error in same):
+                always = all(name in error.headers for error in same)
+                found.append(header(name, schema, description, status, required=always))
+    return found

@@ -3,13 +3,27 @@
 from django.conf import settings
 from drf_spectacular.utils import OpenApiExample
 
-from apps.api.openapi import JSON, MAYBE_TIMESTAMP, TIMESTAMP, Schema, list_of, operation, path, query, ref
+from apps.api.errors import Conflict, InvalidRequest, NotFound, TooLarge
+from apps.api.openapi import (
+    JSON,
+    MAYBE_TIMESTAMP,
+    STORAGE_AWAY,
+    TIMESTAMP,
+    Schema,
+    list_of,
+    operation,
+    path,
+    query,
+    ref,
+)
+from apps.api.parsers import MAX_BODY_BYTES
 from apps.batches.states import BatchStatus, WaitingReason
 from apps.files.openapi import ANCHOR, FIRST_BATCH, SECONDS
 
 BATCHES = "Batches"
 BATCH_ID = path("batch_id", "A batch's id, such as `batch_cd9d04e1bd5d2e3eb1c6c4ee`.")
 NO_BATCH = {404: "There is no such batch: never was, or another project's"}
+BATCH_NOT_FOUND = NotFound("Batch not found: batch_1", code="batch_not_found", param="batch_id")
 
 COUNT: Schema = {"type": "integer", "minimum": 0}
 
@@ -112,6 +126,19 @@ create = operation(
     ],
     answers={200: (ref("Batch"), "The batch, in progress")},
     refuses={400: "A bad member, or bad lines", 404: "There is no such input file", 413: "A body over 1 MB"},
+    errors=[
+        InvalidRequest("The request body must be a JSON object", code="invalid_json"),
+        InvalidRequest("input_file_id is required", param="input_file_id"),
+        InvalidRequest("endpoint is required", param="endpoint"),
+        InvalidRequest('completion_window must be "24h"', param="completion_window"),
+        InvalidRequest("metadata must be an object", param="metadata"),
+        InvalidRequest(
+            'Line 7 duplicates custom_id "request-1"', param="custom_id", extra={"batch_id": "batch_1", "line": 7}
+        ),
+        NotFound("Input file not found: file-1", code="file_not_found", param="input_file_id"),
+        TooLarge(f"The request body exceeds {MAX_BODY_BYTES} bytes"),
+        STORAGE_AWAY,
+    ],
 )
 
 list_batches = operation(
@@ -125,6 +152,10 @@ list_batches = operation(
     ],
     answers={200: (list_of("Batch"), "One page")},
     refuses={400: "A limit that is no number", 404: "There is no batch `after`"},
+    errors=[
+        InvalidRequest("limit must be a positive integer", code="invalid_limit", param="limit"),
+        NotFound("Batch not found: batch_1", code="batch_not_found", param="after"),
+    ],
 )
 
 retrieve = operation(
@@ -135,6 +166,7 @@ retrieve = operation(
     parameters=[BATCH_ID],
     answers={200: (ref("Batch"), "The batch")},
     refuses=NO_BATCH,
+    errors=[BATCH_NOT_FOUND],
 )
 
 cancel = operation(
@@ -145,4 +177,8 @@ cancel = operation(
     parameters=[BATCH_ID],
     answers={200: (ref("Batch"), "The batch, cancelling or cancelled")},
     refuses={**NO_BATCH, 409: "It has ended otherwise"},
+    errors=[
+        BATCH_NOT_FOUND,
+        Conflict("Batch is completed and can no longer be cancelled", code="batch_not_cancellable"),
+    ],
 )

@@ -8,7 +8,7 @@ from rest_framework.views import APIView
 
 from apps.api import pagination
 from apps.api.parsers import json_body
-from apps.batches import lifecycle, openapi, tasks
+from apps.batches import lifecycle, tasks
 from apps.batches.models import Batch
 from apps.batches.pipeline.submit import submit
 from apps.batches.serializers import batch_json, batches_json, parse_create
@@ -18,14 +18,12 @@ DEFAULT_BATCHES, MOST_BATCHES = 20, 100
 
 
 class BatchesView(APIView):
-    @openapi.create
     def post(self, request: Request) -> Response:
         key: Any = request.auth
         batch = submit(parse_create(json_body(request), key.project, api_key=key))
         tasks.on_commit(lambda: tasks.start.delay(batch.pk))
         return Response(batch_json(batch))
 
-    @openapi.list_batches
     def get(self, request: Request) -> Response:
         query, project = request.query_params, project_of(request)
         limit = pagination.parse_limit(query.get("limit"), default=DEFAULT_BATCHES, most=MOST_BATCHES, clamp_below=True)
@@ -35,13 +33,11 @@ class BatchesView(APIView):
 
 
 class BatchView(APIView):
-    @openapi.retrieve
     def get(self, request: Request, batch_id: str) -> Response:
         return Response(batch_json(lifecycle.find(project_of(request), batch_id)))
 
 
 class CancelView(APIView):
-    @openapi.cancel
     def post(self, request: Request, batch_id: str) -> Response:
         project = project_of(request)
         batch = lifecycle.find(project, batch_id)

@@ -6,7 +6,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.api import pagination
-from apps.files import openapi, uploads
+from apps.files import uploads
 from apps.files.downloads import download
 from apps.files.models import File, Purpose
 from apps.files.parsers import WholeMultiPartParser
@@ -19,12 +19,10 @@ MOST_FILES = 10_000
 class FilesView(APIView):
     parser_classes = (WholeMultiPartParser,)
 
-    @openapi.upload
     def post(self, request: Request) -> Response:
         spool, expires_after = parse_upload(request)
         return Response(file_json(uploads.store_upload(project_of(request), spool, expires_after)))
 
-    @openapi.list_files
     def get(self, request: Request) -> Response:
         query, project = request.query_params, project_of(request)
         limit = pagination.parse_limit(query.get("limit"), default=MOST_FILES, most=MOST_FILES)
@@ -38,11 +36,9 @@ class FilesView(APIView):
 
 
 class FileView(APIView):
-    @openapi.retrieve
     def get(self, request: Request, file_id: str) -> Response:
         return Response(file_json(uploads.find_live(project_of(request), file_id)))
 
-    @openapi.delete
     def delete(self, request: Request, file_id: str) -> Response:
         stored = uploads.find_live(project_of(request), file_id)
         uploads.delete(stored)
@@ -50,7 +46,6 @@ class FileView(APIView):
 
 
 class FileContentView(APIView):
-    @openapi.content
     def get(self, request: Request, file_id: str) -> HttpResponseBase:
         stored = uploads.find_live(project_of(request), file_id)
         return download(stored, request.headers.get("range"))

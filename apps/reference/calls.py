@@ -27,10 +27,8 @@ class Answer:
     description: str
     type: str
     component: str
-
-    @property
-    def is_error(self) -> bool:
-        return self.status >= "400"
+    codes: list[str]
+    """The errors' codes that it comes with."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,13 @@ def _answer(status: str, response: Mapping[str, Any]) -> Answer:
     listed = schema.get("properties", {}).get("data", {}).get("items", {})
     component = _component(schema) or _component(listed)
     shown = f"list of {component}" if component and listed else component or kind
-    return Answer(status, response["description"], shown, component)
+    return Answer(status, response["description"], shown, component, _codes(response))
+
+
+def _codes(response: Mapping[str, Any]) -> list[str]:
+    examples = [each for body in response.get("content", {}).values() for each in body.get("examples", {}).values()]
+    errors = [each["value"]["error"] for each in examples if "error" in each["value"]]
+    return list(dict.fromkeys(error["code"] for error in errors))
 
 
 def _content(described: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

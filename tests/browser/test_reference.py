@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Somebody, Window
@@ -53,3 +54,18 @@ def test_a_refusal_reads_well(new_window: Callable[..., Window], ada: Somebody) 
     assert page.evaluate("document.documentElement.scrollWidth") == 400
     assert window.grave_faults() == []
     assert window.strangers == []
+
+
+@pytest.mark.parametrize("look", [("light", 1280), ("dark", 1280), ("light", 400), ("dark", 400)])
+def test_all_of_it_is_usable(new_window: Callable[..., Window], look: tuple[str, int]) -> None:
+    scheme, width = look
+    window = new_window(width=width, color_scheme=scheme, reduced_motion="reduce")
+    page = window.go("/docs")
+
+    page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
+
+    expect(page.get_by_text("range_not_satisfiable")).to_be_visible()
+    assert window.grave_faults() == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it scrolls sideways"
+    assert window.strangers == []
+    assert window.complaints == []

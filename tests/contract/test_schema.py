@@ -8,12 +8,14 @@ A few examples a call here. A long look:
 import os
 from typing import Any
 
+import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, settings
 
 from apps.reference.schema import document
-from tests.stack import Stack
+from tests.conftest import jsonl, line
+from tests.stack import Stack, finished, submit
 
 EXAMPLES = int(os.environ.get("SCHEMA_EXAMPLES", "8"))
 
@@ -27,6 +29,36 @@ searching = settings(
 
 
 api = schemathesis.openapi.from_dict(document())
+of_one_thing = api.include(path_regex=r"\{").include(operation_id="batches.create")
+"""Calls that name something; made-up names get them no further than a 404."""
+
+
+class Things:
+    """What is there to be named: a batch that has ended, its files, and as many more as calls use up."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.sdk = stack.sdk()
+        self.batch = finished(self.sdk, submit(self.sdk, jsonl([line()])))
+
+    def name_in(self, case: Any) -> None:
+        """Has the case mean things that are there; whatever else it made up stays."""
+        if case.path_parameters:
+            case.path_parameters = {name: self._id(name, case.method) for name in case.path_parameters}
+        body = case.body
+        if isinstance(body, dict) and isinstance(body.get("input_file_id"), str) and body["input_file_id"]:
+            case.body = body | {"input_file_id": self.batch.input_file_id}
+
+    def _id(self, name: str, method: str) -> str | None:
+        if name == "batch_id":
+            return submit(self.sdk, jsonl([line()])).id if method == "POST" else self.batch.id
+        if method == "DELETE":
+            return self.sdk.files.create(file=("input.jsonl", b"{}"), purpose="batch").id
+        return self.batch.output_file_id
+
+
+@pytest.fixture(scope="module")
+def things(stack: Stack) -> Things:
+    return Things(stack)
 
 
 def test_the_live_server_says_the_same_of_itself(stack: Stack) -> None:
@@ -37,6 +69,24 @@ def test_the_live_server_says_the_same_of_itself(stack: Stack) -> None:
 @searching
 def test_with_a_key(case: Any, stack: Stack) -> None:
     case.call_and_validate(base_url=origin(stack), headers={"x-api-key": stack.api_key})
+
+
+@of_one_thing.parametrize()
+@searching
+def test_of_things_that_are_there(case: Any, stack: Stack, things: Things) -> None:
+    things.name_in(case)
+
+    case.call_and_validate(base_url=origin(stack), headers={"x-api-key": stack.api_key})
+
+
+def test_what_one_call_gives_the_next_ones_take(stack: Stack) -> None:
+    """Of a file or a batch that was made: it is there, and after a DELETE it is not."""
+
+    class Journey(api.as_state_machine()):  # type: ignore[misc]
+        def get_call_kwargs(self, case: Any) -> dict[str, Any]:
+            return {"base_url": origin(stack), "headers": {"x-api-key": stack.api_key}}
+
+    Journey.run(settings=settings(searching, stateful_step_count=6))
 
 
 @api.parametrize()
