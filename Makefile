@@ -72,8 +72,9 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.embedded
 requirements: $(VENV)/.dev
 	$(COMPILE) -o requirements.txt pyproject.toml
 	$(COMPILE) --extra embedded -o requirements-embedded.txt pyproject.toml
-	$(COMPILE) --extra embedded --extra dev -o requirements-dev.txt pyproject.toml
-	for file in requirements.txt requirements-embedded.txt requirements-dev.txt; do echo '$(OLDER)' >> $$file; done
+	$(COMPILE) --extra traces -o requirements-traces.txt pyproject.toml
+	$(COMPILE) --extra embedded --extra traces --extra dev -o requirements-dev.txt pyproject.toml
+	for file in requirements.txt requirements-embedded.txt requirements-traces.txt requirements-dev.txt; do echo '$(OLDER)' >> $$file; done
 	for file in requirements-embedded.txt requirements-dev.txt; do { echo '$(MODEL)'; echo '$(BUILD)'; } >> $$file; done
 
 clean:

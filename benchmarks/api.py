@@ -1,5 +1,6 @@
-"""The API with many batches beside the same on an almost empty database, and transfers beside nginx."""
+"""The API and the metrics with many batches beside the same on an almost empty database; transfers beside nginx."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ REQUESTS = 2_000
 AT_ONCE = 8
 SLICES, SLICE_SECONDS = 5, 2.0
 MOST_RATIO = 2.0
+SCRAPES, SCRAPE_SECONDS = 20, 5.2
+"""So many, and so far apart that no answer is a kept one."""
+MOST_SCRAPE_SECONDS = 0.05
+TOKEN = "for-prometheus"
 DIFFERENT = 500
 """So many different batches are retrieved in turn: a client that asks for one only would see it in every cache."""
 
@@ -52,14 +57,14 @@ class Side:
 def measure(folder: Path) -> list[Row]:
     """Requests first, then transfers, on a web process of their own."""
     with _side(folder / "small", SMALL) as beside, _side(folder / "large", LARGE) as ours:
-        rows = _request_rows(ours, beside)
+        rows = [*_request_rows(ours, beside), _scrape_row(ours, beside)]
     return rows + transfers.measure(folder)
 
 
 @contextmanager
 def _side(folder: Path, size: Size) -> Iterator[Side]:
     folder.mkdir()
-    with servers.web(folder, {}) as web:
+    with servers.web(folder, {"METRICS_TOKEN": TOKEN}) as web:
         print(f"Filling a database: {size}", flush=True)
         project = fill.fill(web.env["DATABASE_URL"], size)
         key = tenant.manage("create_api_key", project, env=web.env)
@@ -110,6 +115,28 @@ def _p99(seconds: list[float]) -> float:
 
 def _times(seconds: list[float]) -> str:
     return f"{_p99(seconds) * 1e3:.1f} ms ({median(seconds) * 1e3:.1f})"
+
+
+def _scrape_row(ours: Side, beside: Side) -> Row:
+    """What Prometheus waits for, with every figure asked for anew; the first scrape of a process warms it up."""
+    print("Scraping /metrics", flush=True)
+    sides = [Target(f"{side.url.removesuffix('/v1')}/metrics", token=TOKEN) for side in (beside, ours)]
+    connections = [target.connect() for target in sides]
+    times: list[list[float]] = [[], []]
+    for number in range(-1, SCRAPES):
+        for at, (connection, target) in enumerate(zip(connections, sides, strict=True)):
+            seconds = traffic.get(connection, target)
+            if number >= 0:
+                times[at].append(seconds)
+            connection.close()  # gunicorn lets go of an idle one after five seconds; the next request opens it anew
+        time.sleep(SCRAPE_SECONDS)
+    near, far = times
+    goal = table.at_most(max(far), MOST_SCRAPE_SECONDS, f"≤ {MOST_SCRAPE_SECONDS * 1e3:g} ms")
+    return Row("scrape of the web: most (median)", _most(far), _most(near), median(far) / median(near), goal)
+
+
+def _most(seconds: list[float]) -> str:
+    return f"{max(seconds) * 1e3:.1f} ms ({median(seconds) * 1e3:.1f})"
 
 
 def _throughput(what: str, large: list[Target], small: list[Target]) -> Row:

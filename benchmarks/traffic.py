@@ -11,10 +11,11 @@ BLOCK_BYTES = 256 * 1024
 
 
 class Target(NamedTuple):
-    """Something that can be asked for, and the key that opens it."""
+    """Something that can be asked for, and the key or the token that opens it."""
 
     url: str
     api_key: str = ""
+    token: str = ""
 
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=60, blocksize=BLOCK_BYTES)
@@ -26,6 +27,8 @@ class Target(NamedTuple):
 
     @property
     def headers(self) -> dict[str, str]:
+        if self.token:
+            return {"authorization": f"Bearer {self.token}"}
         return {"x-api-key": self.api_key} if self.api_key else {}
 
 

@@ -8,6 +8,8 @@ from typing import Any
 from celery import Celery
 from celery.signals import beat_init, setup_logging, worker_init, worker_ready
 
+from apps.observability import task_log  # noqa: F401  its receivers are connected when it is imported
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "zerobatch.settings")
 
 M_ARENA_MAX = -8  # malloc.h
@@ -39,6 +41,13 @@ def share_memory_between_threads(**_: Any) -> None:
     """
     if limit := getattr(ctypes.CDLL(None), "mallopt", None):  # glibc's; as MALLOC_ARENA_MAX would
         limit(M_ARENA_MAX, 2)
+
+
+@worker_ready.connect
+def serve_metrics(**_: Any) -> None:
+    from apps.observability import server  # noqa: PLC0415
+
+    server.start()
 
 
 @worker_ready.connect

@@ -55,8 +55,13 @@ def choice(name: str, default: str, choices: Collection[str]) -> str:
 
 
 def url(name: str, default: str, schemes: Collection[str]) -> str:
-    """The variable if it is a URL with a host; the error never shows it, because it may hold a password."""
+    """The variable if it is a URL with a host; the error never shows it, because it may hold a password.
+
+    Without a default it may be left out, and is an empty text then.
+    """
     value = text(name, default)
+    if not value:
+        return value
     try:
         parts = urlsplit(value)
         usable = parts.scheme in schemes and (bool(parts.hostname) or parts.scheme == "unix")
@@ -64,5 +69,5 @@ def url(name: str, default: str, schemes: Collection[str]) -> str:
     except ValueError:
         usable = False
     if not usable:
-        raise ImproperlySetError(f"{name} must be a URL such as {default}")
+        raise ImproperlySetError(f"{name} must be a URL such as {default or 'http://host:1234'}")
     return value

@@ -1,5 +1,10 @@
 """How gunicorn serves: address, processes, threads and structured logs."""
 
+import os
+import shutil
+import tempfile
+from typing import Any
+
 from apps.observability.logs import logging_config
 from zerobatch import env
 
@@ -18,3 +23,12 @@ keepalive = 5
 # Its path is the same for every instance of a user, and nobody here uses it.
 control_socket_disable = True
 logconfig_dict = logging_config(level=env.text("LOG_LEVEL", "INFO"), style=env.text("LOG_FORMAT", "json"))
+
+
+def on_starting(_: Any) -> None:
+    """In the main process, before there are others: all of them count into files of one folder (prometheus_client)."""
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="zerobatch-metrics-")
+
+
+def on_exit(_: Any) -> None:
+    shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)

@@ -210,6 +210,12 @@ CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_BEAT_SCHEDULE = schedule.BEAT_SCHEDULE
 CELERY_TIMEZONE = "UTC"
 
+# --- Metrics and traces -----------------------------------------------------------------------------------------------
+METRICS_TOKEN = env.text("METRICS_TOKEN")
+METRICS_HOST = env.text("METRICS_HOST", "127.0.0.1")
+METRICS_PORT = env.number("METRICS_PORT", 0)
+OTEL_EXPORTER_OTLP_ENDPOINT = env.url("OTEL_EXPORTER_OTLP_ENDPOINT", "", ("http", "https"))
+
 # --- Drills -----------------------------------------------------------------------------------------------------------
 FAILPOINTS_DIR = env.text("FAILPOINTS_DIR")  # refused outside DEBUG by the check zerobatch.E002
 

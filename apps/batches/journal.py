@@ -16,6 +16,7 @@ import structlog
 from django.conf import settings
 
 from apps.inference.usage import Usage
+from apps.observability.metrics import JOURNAL_FLUSHES
 from apps.observability.outage import Outage
 
 log = structlog.get_logger(__name__)
@@ -115,10 +116,12 @@ def flush(runs: list[Journaled]) -> None:
             pipeline.execute()
     except redis.RedisError:
         _outage.failed()
+        JOURNAL_FLUSHES.add("failed")
         for run, entries in taken.values():
             run.unflushed.extendleft(reversed(entries))
     else:
         _outage.worked()
+        JOURNAL_FLUSHES.add("written")
 
 
 def load(chunk_id: int) -> list[Entry]:

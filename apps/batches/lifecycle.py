@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -17,7 +18,7 @@ from apps.batches.models import Batch, Chunk
 from apps.batches.states import TERMINAL, BatchStatus, sources
 from apps.files import uploads
 from apps.files.models import File
-from apps.observability import failpoints
+from apps.observability import failpoints, metrics
 from apps.projects.models import ApiKey, Project
 
 log = structlog.get_logger(__name__)
@@ -103,6 +104,7 @@ def move(batch_id: str, target: BatchStatus, **columns: Any) -> bool:
             return False
         if target in TERMINAL and target is not BatchStatus.FAILED:
             uploads.release(Batch.objects.values_list("input_file_id", flat=True).get(pk=batch_id))
+    transaction.on_commit(partial(metrics.BATCHES_MOVED.add, target.value))
     log.info("batch moved", batch_id=batch_id, status=target.value)
     return True
 

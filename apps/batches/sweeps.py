@@ -16,6 +16,7 @@ from apps.batches.models import Batch, Chunk, ChunkQuerySet
 from apps.batches.states import ASSEMBLABLE, RUNNABLE, TERMINAL, BatchStatus, ChunkState
 from apps.files import storage
 from apps.files.sweeps import each
+from apps.observability.metrics import SWEEP_FOUND
 from apps.projects.models import Project
 
 log = structlog.get_logger(__name__)
@@ -78,7 +79,10 @@ def resume(is_idle: IsIdle) -> Found:
     """Chunks that nobody runs and no message will bring back, and batches that only wait to be assembled."""
     if not _watch.has_gap() and (stalled := reclaim_stalled()):
         log.warning("leases ran out", chunks=stalled)
+        SWEEP_FOUND.add("expired_leases", number=stalled)
     found = Found(list(_unsent_chunks(is_idle)), _ready_batches())
+    SWEEP_FOUND.add("unsent_chunks", number=len(found.chunks))
+    SWEEP_FOUND.add("unassembled_batches", number=len(found.ready))
     _watch.looked()
     return found
 
@@ -94,7 +98,9 @@ def overdue() -> list[str]:
     """Batches past their deadline, or cancelling, that still have pending chunks: these lines only need writing off."""
     ending = Q(status=BatchStatus.CANCELLING) | Q(status=BatchStatus.IN_PROGRESS, expires_at__lte=Now())
     pending = Chunk.objects.filter(batch=OuterRef("pk"), state=ChunkState.PENDING)
-    return list(Batch.objects.filter(ending, Exists(pending)).values_list("pk", flat=True)[:MOST_AT_ONCE])
+    found = list(Batch.objects.filter(ending, Exists(pending)).values_list("pk", flat=True)[:MOST_AT_ONCE])
+    SWEEP_FOUND.add("overdue_batches", number=len(found))
+    return found
 
 
 def chunks_of(batch_id: str) -> list[PendingChunk]:

@@ -22,7 +22,7 @@ from apps.batches.models import Worker
 from apps.batches.pipeline import assemble, run
 from apps.batches.pipeline.run import Outcome, Ran
 from apps.batches.sweeps import PendingChunk
-from apps.observability import failpoints
+from apps.observability import failpoints, metrics
 from apps.observability.pileup import once_a_round
 from apps.upstreams import live
 
@@ -82,6 +82,7 @@ def write_off(batch_id: str) -> None:
 
 @shared_task(name="batches.resume", ignore_result=True)
 @once_a_round
+@metrics.sweep("resume")
 def resume() -> None:
     found = sweeps.resume(cache(_is_idle))
     _send_chunks(found.chunks)
@@ -91,6 +92,7 @@ def resume() -> None:
 
 @shared_task(name="batches.expire", ignore_result=True)
 @once_a_round
+@metrics.sweep("expire")
 def expire() -> None:
     for batch_id in sweeps.overdue():
         write_off.delay(batch_id)
@@ -98,6 +100,7 @@ def expire() -> None:
 
 @shared_task(name="batches.purge", ignore_result=True)
 @once_a_round
+@metrics.sweep("purge_batches")
 def purge() -> None:
     sweeps.purge()
 

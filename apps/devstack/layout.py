@@ -48,6 +48,11 @@ class Layout:
         return self.root / "dev.env"
 
     @property
+    def metrics(self) -> Path:
+        """Who tells metrics where, as Prometheus' `file_sd_configs` reads it."""
+        return self.root / "metrics.json"
+
+    @property
     def dev_key(self) -> Path:
         return self.root / "dev.key"
 
@@ -62,7 +67,7 @@ class Layout:
 
     def clear(self) -> None:
         """Remove what tells of a running stack."""
-        for path in (self.dev_env, self.migrated, *self.pids.glob("*.pid")):
+        for path in (self.dev_env, self.metrics, self.migrated, *self.pids.glob("*.pid")):
             path.unlink(missing_ok=True)
 
     @contextmanager

@@ -15,13 +15,14 @@ DEFAULT_WORKERS = 2
 
 @dataclass(frozen=True)
 class Plan:
-    """What to start; `pinged` names the processes that answer a Celery ping."""
+    """What to start; `pinged` names the processes that answer a Celery ping, `metrics` who tells them on which port."""
 
     port: int
     env: dict[str, str]
     services: list[Service]
     app: list[Process]
     pinged: list[str]
+    metrics: dict[str, int]
 
     @property
     def url(self) -> str:
@@ -38,8 +39,10 @@ def make(layout: Layout, environ: Mapping[str, str]) -> Plan:
     needed = services.missing(layout, environ)
     env = procfile.environment(environ, _extra(layout, environ, port) | _merged(needed))
     text = (PROJECT_ROOT / "Procfile").read_text()
-    app = procfile.processes(text, workers=workers, env=env, layout=layout)
-    return Plan(port, env, needed, app, procfile.pinged(text, workers=workers))
+    pinged = procfile.pinged(text, workers=workers)
+    metrics = {name: ports.claim_any() for name in pinged}
+    app = procfile.processes(text, workers=workers, env=env, metrics=metrics, layout=layout)
+    return Plan(port, env, needed, app, pinged, {"web": port, **metrics})
 
 
 def _extra(layout: Layout, environ: Mapping[str, str], port: int) -> dict[str, str]:
@@ -51,6 +54,7 @@ def _extra(layout: Layout, environ: Mapping[str, str], port: int) -> dict[str, s
         "STORAGE_DIR": str(storage),
         "SECRET_KEY": secret_key,
         "DRAIN_SECONDS": str(DRAIN_SECONDS),
+        "METRICS_TOKEN": services.given("METRICS_TOKEN", environ) or private.secret(layout.root / "metrics_token"),
         "DJANGO_SETTINGS_MODULE": "zerobatch.settings",
         **{name: services.given(name, environ) for name in services.NAMES},
     }

@@ -20,14 +20,19 @@ def parse(text: str) -> dict[str, str]:
     return {match[1]: match[2] for match in matches if match}
 
 
-def processes(text: str, *, workers: int, env: Mapping[str, str], layout: Layout) -> list[Process]:
-    """One process for each line, `workers` for the worker line; they start once the database is migrated."""
+def processes(
+    text: str, *, workers: int, env: Mapping[str, str], metrics: Mapping[str, int], layout: Layout
+) -> list[Process]:
+    """One process for each line, `workers` for the worker line; they start once the database is migrated.
+
+    `metrics` has the port on which a process tells its own, if it does.
+    """
     return [
         Process(
             name=name,
             group="app",
             argv=[shutil.which("sh") or "/bin/sh", "-c", f"exec {line}"],
-            env=dict(env),
+            env={**env, "METRICS_PORT": str(metrics.get(name, 0))},
             cwd=str(PROJECT_ROOT),
             # A supervisor that was killed has been followed by the database: there is nothing left to finish.
             death_signal=signal.SIGINT if kind == "web" else signal.SIGKILL,

@@ -1,5 +1,6 @@
 """Brings a whole stack up in the right order, keeps it running and stops it."""
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -47,6 +48,7 @@ def _serve(stack: Plan, layout: Layout, lock: int) -> None:
     supervisor = Supervisor.start(layout, stack.processes, lock=lock)
     try:
         dev = _Start(stack, layout, supervisor).bring_up()
+        _write_targets(layout, stack)
         _write_dev_env(layout, stack, dev)
         names = [process.name for process in stack.processes]
         announce.ready(layout, url=stack.url, tenant=dev, names=names)
@@ -119,6 +121,11 @@ def _pinged(redis_url: str, *, count: int) -> set[int]:
     return {int(match[1]) for name in names if (match := re.search(r"-(\d+)@", name))}
 
 
+def _write_targets(layout: Layout, stack: Plan) -> None:
+    targets = [{"targets": [f"127.0.0.1:{port}"], "labels": {"process": name}} for name, port in stack.metrics.items()]
+    layout.metrics.write_text(json.dumps(targets, indent=1))
+
+
 def _write_dev_env(layout: Layout, stack: Plan, dev: tenant.Tenant) -> None:
     values = {
         "ZEROBATCH_BASE_URL": stack.url,
@@ -126,5 +133,6 @@ def _write_dev_env(layout: Layout, stack: Plan, dev: tenant.Tenant) -> None:
         "ZEROBATCH_PROJECT_ID": dev.project_id,
         "DATABASE_URL": stack.env["DATABASE_URL"],
         "REDIS_URL": stack.env["REDIS_URL"],
+        "METRICS_TOKEN": stack.env["METRICS_TOKEN"],
     }
     private.write_env(layout.dev_env, values)

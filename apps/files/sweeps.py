@@ -14,6 +14,7 @@ from django.utils import timezone
 from apps.api.errors import StorageError
 from apps.files import storage, uploads
 from apps.files.models import File
+from apps.observability.metrics import SWEEP_FOUND
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +42,7 @@ def _removable() -> list[str]:
 def each(remove: Callable[[Item], None], items: Iterable[Item]) -> None:
     """Removes all; what cannot be removed is logged, left for the next time, and does not stop the others."""
     for item in items:
+        SWEEP_FOUND.add("removable")
         try:
             remove(item)
         except (StorageError, OSError):

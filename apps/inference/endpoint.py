@@ -11,8 +11,9 @@ from apps.inference.answers import Busy, Retry, Verdict, classify
 from apps.inference.breaker import Breaker, Sleep
 from apps.inference.errors import NoAnswer, TransportError, UpstreamAway
 from apps.inference.limiter import AdaptiveLimit
+from apps.inference.meter import meter_of
 from apps.inference.presence import Presence
-from apps.inference.results import LineRequest
+from apps.inference.results import Completed, Failed, LineRequest
 from apps.inference.retry import Jitter, busy_wait
 from apps.inference.standing import Congestion, Standing
 from apps.inference.transport import Transport
@@ -21,6 +22,8 @@ from apps.observability.outage import Clock
 
 REST_CAP_SECONDS = 5.0
 """Longest time without a line to a busy upstream, so that its recovery is noticed soon."""
+OUTCOMES: dict[type[Verdict], str] = {Completed: "completed", Failed: "failed", Retry: "retried"}
+"""What the meter calls an answer that is not Busy."""
 
 
 class Endpoint:
@@ -45,6 +48,7 @@ class Endpoint:
         self._transport = transport
         self._on_room = on_room
         self._clock = clock
+        self._meter = meter_of(upstream.name)
         self._jitter = jitter
         self._limit = AdaptiveLimit(upstream.max_in_flight)
         self._paused = not upstream.enabled
@@ -60,6 +64,11 @@ class Endpoint:
     @property
     def name(self) -> str:
         return self.upstream.name
+
+    @property
+    def limit(self) -> int:
+        """Slots that may be used now."""
+        return self._limit.limit
 
     @property
     def has_room(self) -> bool:
@@ -126,6 +135,8 @@ class Endpoint:
     async def ask(self, request: LineRequest) -> Verdict:
         """Sends one request; the caller has taken a slot."""
         headers = {**self._headers, "x-request-id": request.id}
+        if request.traceparent is not None:
+            headers["traceparent"] = request.traceparent
         sent_at = self._clock()
         try:
             answer = await self._transport.send(self.upstream.url(request.path), headers, request.body)
@@ -134,11 +145,14 @@ class Endpoint:
         self._breaker.answers()
         verdict = classify(answer)
         if isinstance(verdict, Busy):
+            self._meter.attempts["busy"] += 1
             self._refused(verdict, sent_at)
         else:
+            now = self._clock()
             self._refusals = 0
             self._congestion.over()
-            self._limit.on_answer(self._clock(), sent_at, self.in_flight)
+            self._limit.on_answer(now, sent_at, self.in_flight)
+            self._meter.answered(OUTCOMES[type(verdict)], now - sent_at)
         return verdict
 
     def _refused(self, busy: Busy, sent_at: float) -> None:
@@ -160,11 +174,14 @@ class Endpoint:
     def _unanswered(self, error: TransportError, sent_at: float) -> Verdict:
         self._congestion.over()
         if isinstance(error, UpstreamAway):
+            self._meter.attempts["away"] += 1
             self._breaker.away(str(error))
             return Busy(str(error))
         if isinstance(error, NoAnswer):
+            self._meter.attempts["timeout"] += 1
             self._limit.on_congestion(self._clock(), sent_at)
             return Retry(str(error), code="timeout")
+        self._meter.attempts["retried"] += 1
         return Retry(str(error))
 
     def adopt(self, upstream: Upstream) -> bool:

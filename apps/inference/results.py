@@ -8,13 +8,14 @@ from apps.inference.usage import Usage
 class LineRequest(NamedTuple):
     """One line to run. `id` is the line's `batch_req_…`; `path` starts with `/v1/`; `body` is sent byte for byte.
 
-    `model` is the one that `body` names, by which an upstream is chosen.
+    `model` is the one that `body` names, by which an upstream is chosen; `traceparent` is sent along if there is one.
     """
 
     id: str
     path: str
     body: bytes
     model: str | None = None
+    traceparent: str | None = None
 
 
 class Completed(NamedTuple):

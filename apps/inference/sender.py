@@ -1,14 +1,20 @@
 """Sends lines of one run, one after the other, with a slot that it keeps for as long as that is fair."""
 
+import logging
 from typing import Protocol
+
+import structlog
 
 from apps.inference.answers import Busy, Retry
 from apps.inference.halt import Halt
+from apps.inference.meter import meter_of, nobody
 from apps.inference.pool import NoUpstream, Pool, Slot
 from apps.inference.results import Failed, LineRequest, Result
 from apps.inference.retry import Jitter, Pause
 from apps.inference.setbacks import Setbacks
 from apps.inference.turns import Turn
+
+log = structlog.get_logger("zerobatch.line")
 
 _SETBACKS = (Retry, Busy)
 
@@ -57,8 +63,10 @@ class Sender:
                 if not isinstance(verdict, _SETBACKS):
                     return verdict
                 self.give_back()
+                _note(request, verdict, slot)
                 setbacks = setbacks or Setbacks()
                 if failed := setbacks.note(verdict, slot.endpoint.upstream.max_attempts):
+                    meter_of(slot.endpoint.name).gave_up += 1
                     return failed
                 if await self._pause(self._halt, setbacks.seconds_to_wait(self._jitter)):
                     break
@@ -84,6 +92,14 @@ class Sender:
         return self._slot
 
 
+def _note(request: LineRequest, setback: Retry | Busy, slot: Slot) -> None:
+    """For who wants to know of each line. Not the cause: it quotes the upstream, which may quote the line."""
+    if logging.getLogger("zerobatch.line").isEnabledFor(logging.DEBUG):
+        kind = "busy" if isinstance(setback, Busy) else setback.code
+        log.debug("line set back", line_id=request.id, upstream=slot.endpoint.name, kind=kind)
+
+
 def no_upstream(error: NoUpstream) -> Failed:
-    """The result of a line whose model nobody serves (wire.md §8)."""
+    """The result of a line whose model nobody serves (wire.md §8); it is counted as failed."""
+    nobody.gave_up += 1
     return Failed("not_found_error", str(error), "model")

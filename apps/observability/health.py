@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import redis
 import structlog
@@ -33,6 +34,13 @@ PROBES: dict[str, Callable[[], None]] = {"postgres": _postgres, "redis": _redis,
 def check_dependencies() -> dict[str, str]:
     """Each dependency's name → `ok`, or the class of what went wrong (details go to the log, not to strangers)."""
     return {name: _outcome(name, probe) for name, probe in PROBES.items()}
+
+
+def readiness() -> tuple[bool, dict[str, Any]]:
+    """Whether every dependency answers, and what `/readyz` says of it."""
+    dependencies = check_dependencies()
+    ready = all(state == "ok" for state in dependencies.values())
+    return ready, {"status": "ok" if ready else "unavailable", "dependencies": dependencies}
 
 
 def _outcome(name: str, probe: Callable[[], None]) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import structlog
 from django.http import HttpRequest, HttpResponseBase
 
+from apps.observability import metrics
+
 log = structlog.get_logger("zerobatch.request")
 
 
@@ -21,6 +23,9 @@ class RequestLogMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         started = time.perf_counter()
         response = self.get_response(request)
-        milliseconds = round((time.perf_counter() - started) * 1000, 1)
+        seconds = time.perf_counter() - started
+        method = request.method if request.method in metrics.METHODS else "other"
+        metrics.HTTP_SECONDS.observe(method, f"{response.status_code // 100}xx", seconds=seconds)
+        milliseconds = round(seconds * 1000, 1)
         log.info("request", method=request.method, path=request.path, status=response.status_code, ms=milliseconds)
         return response

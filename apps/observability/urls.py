@@ -1,4 +1,4 @@
-"""Paths of the health endpoints."""
+"""Paths of the health endpoints and the metrics."""
 
 from django.urls import path
 
@@ -7,4 +7,5 @@ from apps.observability import views
 urlpatterns = [
     path("healthz", views.healthz),
     path("readyz", views.readyz),
+    path("metrics", views.metrics_page),
 ]

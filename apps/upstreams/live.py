@@ -28,6 +28,11 @@ def client() -> Client:
     return Client(Pool(_endpoint, _shares()))
 
 
+def endpoints() -> list[Endpoint]:
+    """The upstreams, to look at from any thread; none while this process has no client, and asking makes none."""
+    return client().pool.endpoints if client.cache_info().currsize else []
+
+
 class Follower:
     """Has the pool do as the rows say. From any thread but the event loop's."""
 

@@ -33,6 +33,7 @@ def new_client(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on the upstreams are what settings and rows say now."""
     client = Client(Pool(live._endpoint))
     monkeypatch.setattr(live, "client", lambda: client)
+    monkeypatch.setattr(live, "endpoints", lambda: client.pool.endpoints)
     monkeypatch.setattr(live, "follower", live.Follower())
 
 

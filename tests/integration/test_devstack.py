@@ -104,6 +104,7 @@ def test_its_dev_env_names_a_working_address_key_and_database(stack: Devstack, r
         "ZEROBATCH_PROJECT_ID",
         "DATABASE_URL",
         "REDIS_URL",
+        "METRICS_TOKEN",
     ]
     assert list_batches(running) == 200
     with psycopg.connect(running["DATABASE_URL"]) as connection:
@@ -113,6 +114,7 @@ def test_its_dev_env_names_a_working_address_key_and_database(stack: Devstack, r
 
 def test_its_secrets_are_for_the_owner_only(stack: Devstack, running: dict[str, str]) -> None:
     secrets = ["dev.env", "dev.key", "secret_key", "redis/valkey.conf", "run/processes.json", "postgres/password"]
+    secrets.append("metrics_token")
     assert {name: (stack.var_dir / name).stat().st_mode & 0o777 for name in secrets} == dict.fromkeys(secrets, 0o600)
 
 

@@ -11,7 +11,7 @@ def test_it_reads_the_lines_and_skips_comments() -> None:
 
 
 def test_only_the_worker_line_is_multiplied() -> None:
-    made = procfile.processes(TEXT, workers=3, env={}, layout=Layout(Path("/v")))
+    made = procfile.processes(TEXT, workers=3, env={}, metrics={"worker-2": 9102}, layout=Layout(Path("/v")))
     assert [process.name for process in made] == ["web", "worker-1", "worker-2", "worker-3", "beat"]
     assert made[1].argv[1:] == ["-c", "exec celery --app x worker -n w-$$@%h"]
     assert made[1].wait_for == "/v/run/migrated"

@@ -16,7 +16,7 @@ from apps.batches.pipeline.parts import ERROR, KINDS, OUTPUT
 from apps.batches.states import BatchStatus, ChunkState
 from apps.files import storage, uploads
 from apps.files.models import File, Purpose, expiry
-from apps.observability import failpoints
+from apps.observability import failpoints, traces
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +34,7 @@ def assemble(batch_id: str) -> bool:
     if not is_ready(batch_id) or not leases.claim_assembly(batch_id):
         return False
     try:
-        with heartbeat.heartbeat.keep_assembly(batch_id):
+        with traces.span("assemble", batch_id), heartbeat.heartbeat.keep_assembly(batch_id):
             return _assemble_claimed(Batch.objects.get(pk=batch_id))
     except BaseException:
         with suppress(Error):  # Postgres may be what failed; then the lease runs out
@@ -53,6 +53,7 @@ def _assemble_claimed(batch: Batch) -> bool:
     if not _end(batch, ending, sizes):
         return False
     failpoints.reach("assemble.committed")
+    traces.batch_ended(batch.pk, batch.created_at, lines=batch.total)
     _clear_up(batch)
     return True
 

@@ -20,7 +20,8 @@ from apps.batches.pipeline.send import ChunkRun
 from apps.files import storage
 from apps.inference.loop import shared_loop
 from apps.inference.retry import back_off
-from apps.observability import failpoints
+from apps.observability import failpoints, metrics, traces
+from apps.observability.traces import Span
 from apps.upstreams import live
 
 log = structlog.get_logger(__name__)
@@ -69,15 +70,19 @@ def _run(claim_one: Callable[[], Claim | None]) -> Ran:
 
 
 def _run_safely(claim: Claim) -> Outcome:
-    names = {"batch_id": claim.chunk.batch_id, "chunk": claim.chunk.index, "epoch": claim.epoch}
+    batch, index, epoch = claim.chunk.batch, claim.chunk.index, claim.epoch
+    names = {"project_id": str(batch.project_id), "batch_id": batch.pk, "chunk": index, "epoch": epoch}
     with structlog.contextvars.bound_contextvars(**names):
         log.info("chunk claimed", lines=claim.chunk.lines)
+        outcome = Outcome.NOTHING
         try:
-            return _run_claimed(claim)
+            with traces.span("chunk", batch.pk, index=index, epoch=epoch, lines=claim.chunk.lines) as span:
+                outcome = _run_claimed(claim, span)
         except Exception as error:
             log.exception("chunk failed")
             _let_go(claim, f"{type(error).__name__}: {error}")
-            return Outcome.NOTHING
+        metrics.CHUNK_RUNS.add(outcome.value)
+        return outcome
 
 
 def _claim(claim_one: Callable[[], Claim | None]) -> Claim | None:
@@ -95,10 +100,10 @@ def _let_go(claim: Claim, error: str) -> None:
         log.warning("chunk not released; its lease will run out", exc_info=True)
 
 
-def _run_claimed(claim: Claim) -> Outcome:
+def _run_claimed(claim: Claim, span: Span) -> Outcome:
     failpoints.reach("run.claimed")
     chunk = claim.chunk
-    chunk_run = ChunkRun(claim, _read_lines(chunk))
+    chunk_run = ChunkRun(claim, _read_lines(chunk), traceparent=span.traceparent)
     if claim.epoch > 1:
         chunk_run.restore(journal.load(chunk.pk))
     with heartbeat.heartbeat.keep(chunk_run):
@@ -107,6 +112,7 @@ def _run_claimed(claim: Claim) -> Outcome:
             live.follower.ensure()
         with journal.journal.keep(chunk_run):
             shared_loop().run(chunk_run.send_all())
+        span.set(completed=chunk_run.parts.count(OUTPUT), failed=chunk_run.parts.count(ERROR), halted=chunk_run.halted)
         if chunk_run.is_whole:
             return _commit(claim, chunk_run)
         # What is flushed now, the next owner need not send again.

@@ -21,6 +21,7 @@ from apps.inference.client import no_upstream
 from apps.inference.clock import lease_clock
 from apps.inference.halt import Halt
 from apps.inference.loop import shared_loop
+from apps.inference.meter import nobody
 from apps.inference.pool import NoUpstream
 from apps.inference.results import Completed, Failed, LineRequest, Result, Unsent
 from apps.inference.turns import Turn
@@ -75,7 +76,7 @@ class ChunkRun:
     `beat` and `halt` may be called from any thread; all else runs on the loop's.
     """
 
-    def __init__(self, claim: Claim, lines: list[tuple[int, InputLine]]) -> None:
+    def __init__(self, claim: Claim, lines: list[tuple[int, InputLine]], *, traceparent: str | None = None) -> None:
         self.parts = Parts()
         self.usages: list[Usage] = []
         self.unflushed: deque[Entry] = deque()
@@ -85,6 +86,7 @@ class ChunkRun:
         self.is_cut_off = threading.Event()
         self._valid_until = lease_clock() + settings.LEASE_SECONDS
         self._claim = claim
+        self._traceparent = traceparent
         self._lines = lines
         self._queues: dict[str | None, Queue] = {}
         self._under_way: dict[str, tuple[int, InputLine]] = {}
@@ -250,7 +252,7 @@ class ChunkRun:
         """A line that is sent from now on, until `finish`."""
         name = line_id(self._batch.pk, number)
         self._under_way[name] = number, line
-        return LineRequest(name, self._batch.endpoint, bytes(line.body), model)
+        return LineRequest(name, self._batch.endpoint, bytes(line.body), model, self._traceparent)
 
     def finish(self, name: str, result: Result) -> None:
         number, line = self._under_way.pop(name)
@@ -266,6 +268,7 @@ class ChunkRun:
                 text = parts.error_line(name, line.custom_id, result)
                 self._finished(Entry(number, ERROR, text, NO_USAGE))
             case Unsent():
+                nobody.unsent += 1
                 self.unsent_reason = self.halted
                 self.parts.add(ERROR, number, parts.error_line(name, line.custom_id, unsent_error(self.halted, result)))
 

@@ -1,5 +1,7 @@
 """The first stage: has the input checked and planned, and stores the batch, before the client gets its answer."""
 
+import time
+
 import structlog
 from django.conf import settings
 
@@ -12,7 +14,7 @@ from apps.batches.pipeline.plan import plan
 from apps.batches.pipeline.validate import InvalidInput, Limits, Problem, Validation
 from apps.files import storage
 from apps.files.models import File, Purpose
-from apps.observability import failpoints
+from apps.observability import failpoints, traces
 
 log = structlog.get_logger(__name__)
 
@@ -23,6 +25,7 @@ def submit(request: BatchRequest) -> Batch:
     Raises NotFound (no such input), InvalidRequest (bad input: the first problem with its `line`, and the `batch_id`
     of the failed batch that lists them all), StorageError. No transaction is open while the file is read.
     """
+    started_at = time.time()
     input_file = _find_input(request)
     validation = Validation(request.endpoint, _limits())
     try:
@@ -31,7 +34,10 @@ def submit(request: BatchRequest) -> Batch:
         raise _rejected(request, input_file, invalid.problems) from None
     failpoints.reach("create.validated")
     chunks = plan(validation.index, chunk_bytes=settings.CHUNK_BYTES)
-    return lifecycle.create(request, input_file, chunks=chunks, total=len(validation.index), model=validation.model)
+    total = len(validation.index)
+    batch = lifecycle.create(request, input_file, chunks=chunks, total=total, model=validation.model)
+    traces.told_afterwards("create", batch.pk, started_at, lines=total)
+    return batch
 
 
 def _find_input(request: BatchRequest) -> File:
