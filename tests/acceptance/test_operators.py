@@ -1,7 +1,7 @@
 """What whoever is woken at night looks at, on a stack with four workers: metrics, logs and traces of one batch."""
 
 import json
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,7 @@ from tests.stack import Stack, finished, submit, wait_until
 WORKERS = 4
 LINES = 1_200
 BODY, CUSTOM_ID, UPSTREAM_KEY = "MARKER-OF-A-BODY", "MARKER-OF-A-CUSTOM-ID", "MARKER-OF-AN-UPSTREAM-KEY"
-SAMPLES = Counter[tuple[str, ...]]
+SAMPLES = defaultdict[tuple[str, ...], float]
 """(name without the prefix, label values in the order of the labels' names) → sum over what was scraped."""
 
 
@@ -40,12 +40,13 @@ class Night:
         """Of these processes, or of all that tell any."""
         targets = json.loads((self.stack.var_dir / "metrics.json").read_text())
         token = {"Authorization": f"Bearer {self.stack.env['METRICS_TOKEN']}"}
-        found: SAMPLES = Counter()
+        found: SAMPLES = defaultdict(float)
         for target in targets:
             if not names or target["labels"]["process"] in names:
                 page = requests.get(f"http://{target['targets'][0]}/metrics", headers=token, timeout=10)
                 assert page.status_code == 200
-                found.update(samples_of(page.text))
+                for name, value in samples_of(page.text).items():
+                    found[name] += value
         return found
 
     def logged(self) -> Iterator[str]:
@@ -63,7 +64,7 @@ class Night:
 
 
 def samples_of(page: str) -> SAMPLES:
-    found: SAMPLES = Counter()
+    found: SAMPLES = defaultdict(float)
     for family in text_string_to_metric_families(page):
         found["family", family.name] += 1
         for sample in family.samples:
@@ -123,7 +124,7 @@ def test_under_load_every_declared_metric_is_there_and_agrees_with_postgres(nigh
     assert 0 < told["oldest_pending_seconds",] < 300 or not states["pending"]
     assert 86_000 < told["deadline_margin_seconds",] < 86_400
     with redis.Redis.from_url(night.stack.env["REDIS_URL"]) as broker:
-        waiting = sum(int(broker.llen(f"chunks.{shard}")) for shard in range(8))  # type: ignore[arg-type]
+        waiting = sum(int(broker.llen(f"chunks.{shard}")) for shard in range(8))
     assert sum(told["queue_depth", f"chunks.{shard}"] for shard in range(8)) == waiting
 
 
