@@ -3,6 +3,7 @@
 Only the chord's headers have results. A result that nobody waits for would make the sender subscribe to it in Redis.
 """
 
+import time
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, cast
@@ -11,12 +12,13 @@ import redis
 import structlog
 from celery import chord, current_app, shared_task
 from celery.result import AsyncResult
-from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import task_postrun, task_prerun, worker_ready, worker_shutdown, worker_shutting_down
+from celery.states import SUCCESS
 from django.conf import settings
 from django.db import Error, connection, transaction
 from kombu.exceptions import OperationalError
 
-from apps.batches import sweeps
+from apps.batches import report, sweeps
 from apps.batches.heartbeat import heartbeat
 from apps.batches.models import Worker
 from apps.batches.pipeline import assemble, run
@@ -102,11 +104,28 @@ def purge() -> None:
     sweeps.purge()
 
 
+@task_prerun.connect
+def time_the_sweep(task: Any, **_: object) -> None:
+    if task.name in sweeps.NAMES:
+        task.request.began_at = time.monotonic()
+
+
+@task_postrun.connect
+def note_the_sweep(task: Any, state: str | None = None, retval: object = None, **_: object) -> None:
+    """For the dashboard: when it last ended, and of what. Nothing rests on it."""
+    if task.name not in sweeps.NAMES:
+        return
+    seconds = time.monotonic() - task.request.began_at
+    error = "" if state == SUCCESS else f"{type(retval).__name__}: {retval}"
+    _try(partial(sweeps.ended, task.name, seconds=seconds, error=error))
+
+
 @worker_ready.connect
 def say_that_we_are_here(sender: Any, **_: object) -> None:
     """A worker that takes chunks shows itself from now on, so that people can tell none from an idle one."""
     if any(queue.startswith("chunks.") for queue in current_app.amqp.queues.consume_from):
         heartbeat.each_beat = live.follower.follow
+        heartbeat.report = report.of_this_process
         heartbeat.announce(Worker(name=sender.hostname), most_runs=sender.controller.concurrency)
         live.follower.follow()  # its share of the upstreams takes seconds to be known: before the first batch needs it
         connection.close()  # this thread will not need it again
