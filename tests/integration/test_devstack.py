@@ -18,7 +18,7 @@ from apps.devstack import pids, postgres, private
 from apps.devstack.layout import PROJECT_ROOT
 
 T = TypeVar("T")
-APP = {"web", "worker-1", "worker-2", "control", "sweeps", "beat"}
+APP = {"web", "worker-1", "worker-2", "control", "sweeps", "beat", "flower"}
 EMBEDDED = {"postgres", "redis", "supervisor"}
 UP_SECONDS = 120
 DOWN_SECONDS = 40
@@ -104,6 +104,9 @@ def test_its_dev_env_names_a_working_address_key_and_database(stack: Devstack, r
         "ZEROBATCH_PROJECT_ID",
         "DATABASE_URL",
         "REDIS_URL",
+        "FLOWER_URL",
+        "FLOWER_USER",
+        "FLOWER_PASSWORD",
     ]
     assert list_batches(running) == 200
     with psycopg.connect(running["DATABASE_URL"]) as connection:
@@ -112,7 +115,15 @@ def test_its_dev_env_names_a_working_address_key_and_database(stack: Devstack, r
 
 
 def test_its_secrets_are_for_the_owner_only(stack: Devstack, running: dict[str, str]) -> None:
-    secrets = ["dev.env", "dev.key", "secret_key", "redis/valkey.conf", "run/processes.json", "postgres/password"]
+    secrets = [
+        "dev.env",
+        "dev.key",
+        "secret_key",
+        "flower_password",
+        "redis/valkey.conf",
+        "run/processes.json",
+        "postgres/password",
+    ]
     assert {name: (stack.var_dir / name).stat().st_mode & 0o777 for name in secrets} == dict.fromkeys(secrets, 0o600)
 
 
