@@ -206,7 +206,7 @@ def test_an_action_leads_back_to_its_page_and_nowhere_else(
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("ended", [False, True], ids=["running", "ended"])
 def test_a_line_is_found_by_its_custom_id(admin: Client, alice: Person, upstream: FakeUpstream, ended: bool) -> None:
-    batch = new_batch(alice, [line("first"), line('Grüße "2"'), ask("fail-404", "bad")])
+    batch = new_batch(alice, [line("first"), line('Grüße "2"'), ask("status-400", "bad")])
     url = f"{BATCHES}{batch.pk}/line/"
     assert "its chunk is pending" in text_of(admin, f"{url}?custom_id=first")
 
