@@ -171,7 +171,7 @@ def _send_chunks(chunks: list[PendingChunk]) -> None:
         run_chunk.apply_async(chunk, ignore_result=True, **_readable(chunk))
 
 
-def _readable(chunk: PendingChunk) -> dict[str, str]:
+def _readable(chunk: PendingChunk) -> dict[str, Any]:
     """How its message shows in Flower until a worker has claimed a chunk for it, perhaps another one."""
     return {"argsrepr": f"(the next chunk; sent in the name of project {chunk.project_id})", "kwargsrepr": "{}"}
 

@@ -40,6 +40,11 @@ class UpstreamLine(NamedTuple):
     is_well: bool
     seen: UpstreamSeen
 
+    @property
+    def is_throttled(self) -> bool:
+        """Slower than it might be, but it goes on."""
+        return is_throttled(self.seen)
+
 
 class ProjectLine(NamedTuple):
     """One project with open batches: what it has of what runs, and what would be an even share, in percent."""
@@ -182,10 +187,15 @@ WELL = "well"
 def describe(seen: UpstreamSeen) -> str:
     """How the workers find an upstream, in words."""
     if seen.standing == Standing.UPSTREAM_PAUSED:
-        return "away: probed until it is back"
-    if seen.standing == Standing.UPSTREAM_BUSY:
-        return "busy: turns every line away"
-    return f"throttles: takes {seen.limit} of {seen.share} at once" if seen.is_throttled else WELL
+        return "away, probed until it is back"
+    if is_throttled(seen):
+        return f"throttles, takes {seen.limit} of {seen.share} at once"
+    return "busy, turns every line away" if seen.standing == Standing.UPSTREAM_BUSY else WELL
+
+
+def is_throttled(seen: UpstreamSeen) -> bool:
+    """It takes some lines and turns others away: to a single worker it may look busy altogether."""
+    return seen.is_throttled and seen.in_flight > 0 and seen.standing != Standing.UPSTREAM_PAUSED
 
 
 def _projects(fleet: Fleet) -> list[ProjectLine]:

@@ -76,7 +76,7 @@ def _upstreams(board: Board) -> Iterator[Trouble]:
             continue
         url = reverse("admin:upstreams_upstream_changelist") if line.pk is None else _change(line.pk)
         said = f" ({line.seen.trouble})" if line.seen.trouble else ""
-        yield Trouble(f"Upstream “{line.name}” is {line.state}{said}.", url, is_grave=not line.seen.is_throttled)
+        yield Trouble(f"Upstream “{line.name}”: {line.state}{said}.", url, is_grave=not line.is_throttled)
 
 
 def _change(pk: int) -> str:

@@ -73,7 +73,7 @@ def test_the_operators_drill(
 ) -> None:
     window = new_window()
     page = sign_in(window)
-    for sign in ("“gone” is away", "“hot” throttles", "1 chunk is broken by hand", "Project “Crawler” has"):
+    for sign in ("“gone”: away", "“hot”", "1 chunk is broken by hand", "Project “Crawler” has"):
         expect(wrong(page, sign)).to_be_visible(timeout=2 * PATIENCE)
     picture(window, "admin-light-1280")
     page.emulate_media(color_scheme="dark")

@@ -274,8 +274,8 @@ def test_the_dashboard_tells_of_workers_upstreams_rates_and_shares(
 
     assert "<b>50</b> lines in the last minute" in page
     assert "<code>timeout</code>" in page
-    assert "is away: probed until it is back (connection refused)" in page
-    assert "throttles: takes 11 of 16 at once" in page
+    assert "“gone”: away, probed until it is back (connection refused)" in page
+    assert "throttles, takes 11 of 16 at once" in page
     assert "has 88 % of what runs; even would be 50 %" in page
     assert "batches.resume fails: ValueError: no" in page
     assert "away" in text_of(admin, "/admin/upstreams/upstream/")
