@@ -11,8 +11,8 @@ from django.http import HttpRequest, HttpResponse
 
 from apps.api.admin import LookOnlyAdmin, Question, asking_first
 from apps.api.errors import Conflict
-from apps.batches import figures, lifecycle, tasks
-from apps.batches.figures import UpstreamSeen
+from apps.batches import lifecycle, overview, tasks
+from apps.batches.overview import UpstreamSeen
 from apps.batches.models import Batch
 from apps.batches.states import UNFINISHED, BatchStatus
 from apps.operations import board
@@ -62,7 +62,7 @@ class ProjectWithUsageAdmin(ProjectAdmin):
     change_form_template = "admin/projects/project/change_form.html"
 
     def prepare(self, rows: Sequence[Any]) -> None:
-        shares = {share.project_id: share for share in figures.shares()}
+        shares = {share.project_id: share for share in overview.shares()}
         for row in rows:
             row.share = shares.get(str(row.pk))
 
@@ -95,7 +95,7 @@ class ProjectWithUsageAdmin(ProjectAdmin):
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **options: Any) -> HttpResponse:
         project = self.get_object(request, object_id)
         if project is not None and self.has_view_permission(request, project):
-            options["extra_context"] = {"usage": figures.usage(project.pk), "project": project}
+            options["extra_context"] = {"usage": overview.usage(project.pk), "project": project}
         return super().change_view(request, object_id, *args, **options)
 
 
@@ -112,7 +112,7 @@ class UpstreamWithHealthAdmin(UpstreamAdmin):
 
     def prepare(self, rows: Sequence[Any]) -> None:
         """What the workers say, in one query."""
-        fleet = figures.fleet()
+        fleet = overview.fleet()
         for row in rows:
             row.seen = fleet.upstreams.get(row.name, UpstreamSeen(row.name)) if fleet.alive else None
 
@@ -129,7 +129,7 @@ class UpstreamWithHealthAdmin(UpstreamAdmin):
         return row.seen.in_flight if row.seen else ""
 
     def consequences(self, rows: QuerySet[Any]) -> list[str]:
-        seen = figures.fleet().upstreams
+        seen = overview.fleet().upstreams
         in_flight = sum(seen[row.name].in_flight for row in rows if row.name in seen)
         return [f"{in_flight} requests are in flight there now."]
 

@@ -11,8 +11,8 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 
-from apps.batches import figures
-from apps.batches.figures import Fleet, UpstreamSeen
+from apps.batches import figures, overview
+from apps.batches.overview import Fleet, UpstreamSeen
 from apps.batches.models import Chunk, Sweep
 from apps.inference.standing import Standing
 from apps.observability.health import check_dependencies
@@ -49,7 +49,7 @@ class UpstreamLine(NamedTuple):
 class ProjectLine(NamedTuple):
     """One project with open batches: what it has of what runs, and what would be an even share, in percent."""
 
-    share: figures.Share
+    share: overview.Share
     in_flight: int
     percent: int
     fair_percent: int
@@ -136,7 +136,7 @@ def _read() -> Board:
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(f"SET LOCAL statement_timeout = {MOST_MILLISECONDS}")
-            fleet = figures.fleet()
+            fleet = overview.fleet()
             upstreams = _upstreams(fleet)
             return Board(
                 dependencies,
@@ -148,9 +148,9 @@ def _read() -> Board:
                 projects=_projects(fleet),
                 sweeps=list(Sweep.objects.order_by("name")),
                 queues=_queues() if dependencies["redis"] == "ok" else None,
-                broken=figures.counted(Chunk.objects.broken()),
-                overdue=figures.counted(figures.overdue_batches()),
-                slow=figures.counted(figures.slow_assemblies()),
+                broken=overview.counted(Chunk.objects.broken()),
+                overdue=overview.counted(overview.overdue_batches()),
+                slow=overview.counted(overview.slow_assemblies()),
                 seconds=time.monotonic() - began,
             )
     except DatabaseError as error:
@@ -200,7 +200,7 @@ def is_throttled(seen: UpstreamSeen) -> bool:
 
 def _projects(fleet: Fleet) -> list[ProjectLine]:
     """Shares of the requests in flight; of the running chunks, while nothing is in flight."""
-    found = figures.shares()
+    found = overview.shares()
     held = {share.project_id: sum(seen.held[share.project_id] for seen in fleet.upstreams.values()) for share in found}
     weights = held if any(held.values()) else {share.project_id: share.running_chunks for share in found}
     total, fair = sum(weights.values()) or 1, round(100 / max(len(found), 1))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from django.urls import reverse
 from django.utils import timezone
 
-from apps.batches.figures import FINALIZING_SLOW
+from apps.batches.overview import FINALIZING_SLOW
 from apps.operations.board import Board
 
 PENDING_SLOW_SECONDS = 15 * 60

@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 
 from apps.api.admin import LookOnlyAdmin, Question, asking_first
 from apps.api.errors import Conflict, StorageError
-from apps.batches import figures, lifecycle, lookup, reasons, sweeps, tasks
+from apps.batches import lifecycle, lookup, overview, reasons, sweeps, tasks
 from apps.batches.models import Batch, Chunk
 from apps.batches.states import ASSEMBLABLE, RUNNABLE, UNFINISHED, BatchStatus, ChunkState, WaitingReason
 
@@ -45,9 +45,9 @@ class TroubleFilter(admin.SimpleListFilter):
             case "broken":
                 return queryset.filter(pk__in=Chunk.objects.broken().values("batch_id"))
             case "overdue":
-                return queryset.filter(pk__in=figures.overdue_batches().values("pk"))
+                return queryset.filter(pk__in=overview.overdue_batches().values("pk"))
             case "slow":
-                return queryset.filter(pk__in=figures.slow_assemblies().values("pk"))
+                return queryset.filter(pk__in=overview.slow_assemblies().values("pk"))
         return queryset
 
 
@@ -222,7 +222,7 @@ class BatchAdmin(LookOnlyAdmin):
         batch = self.get_object(request, object_id)
         if batch is not None and self.has_view_permission(request, batch):
             self.prepare([batch])
-            states = figures.chunks_by_state(batch)
+            states = overview.chunks_by_state(batch)
             options["extra_context"] = {
                 "title": f"Batch {batch.pk}",
                 "batch": batch,
