@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 from apps.api import pagination
-from apps.batches import leases, lifecycle, sweeps
+from apps.batches import figures, leases, lifecycle, sweeps
 from apps.batches.leases import Beat
 from apps.batches.models import Batch, Chunk
 from apps.batches.serializers import batch_json, batches_json
@@ -108,6 +108,24 @@ LOOKS = (
         lambda facts: leases.renew(facts.beats),
         2,
         "By ids, and no index has the columns that change.",
+    ),
+    Look(
+        "metrics: batches by status",
+        lambda _: figures.batches(),
+        figures.KEPT_SECONDS,
+        "The index of unfinished batches has no others, and counting stops at 50,000 of them.",
+    ),
+    Look(
+        "metrics: chunks by state",
+        lambda _: figures.chunks_by_state(),
+        figures.KEPT_SECONDS,
+        "Indexes of pending and of running chunks have no others, and counting stops at 50,000 of them.",
+    ),
+    Look(
+        "metrics: oldest pending, next deadline",
+        lambda _: figures.ages(),
+        figures.KEPT_SECONDS,
+        "Of each project the first of its unfinished batches in the order of the index, and the first that waits.",
     ),
     Look(
         "resume: leases that ran out",

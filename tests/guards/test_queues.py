@@ -7,6 +7,7 @@ from typing import Any
 from celery import current_app
 from django.conf import settings
 
+from apps.batches import figures
 from zerobatch.routes import route
 from zerobatch.schedule import BEAT_SCHEDULE
 
@@ -34,6 +35,10 @@ def test_every_shard_is_consumed_and_can_be_hit() -> None:
 
     assert hit == shards
     assert shards <= consumed()
+
+
+def test_the_depth_of_every_queue_is_measured() -> None:
+    assert set(figures.queues()) == consumed()
 
 
 def test_a_projects_chunks_always_go_to_one_shard() -> None:
