@@ -19,6 +19,8 @@ from benchmarks.table import Row
 LOOKS = 40
 """At each page of each side, in turns."""
 MOST_SECONDS = 0.3
+MOST_LISTED, PER_PAGE = 10_000, 50
+"""As apps/api/admin.py, which needs Django."""
 BOARD = "/admin/board/"
 BOARD_LOOKS, BOARD_PAUSE = 8, 3.1
 """The dashboard's figures are shared for three seconds; each of these looks reads them anew."""
@@ -44,13 +46,14 @@ class Side:
     session: str
     batch_id: str
     project_id: str
+    last_page: int
 
     @property
     def pages(self) -> dict[str, str]:
         batches, chunks = "/admin/batches/batch/", "/admin/batches/chunk/"
         return {
             "batches": batches,
-            "batches, the last page that can be reached": f"{batches}?p=200",
+            "batches, the last page that can be reached": f"{batches}?p={self.last_page}",
             "batches, failed (none)": f"{batches}?status__exact=failed",
             "batches, not ended": f"{batches}?trouble=open",
             "batches, by id": f"{batches}?q={self.batch_id}",
@@ -95,7 +98,7 @@ def _side(folder: Path, size: Size) -> Iterator[Side]:
             row = connection.execute("SELECT batch_id FROM batches_chunk WHERE state = 'running' LIMIT 1").fetchone()
         if row is None:
             raise LookupError("no batch runs")
-        yield Side(urlsplit(web.url).netloc, session, row[0], project)
+        yield Side(urlsplit(web.url).netloc, session, row[0], project, min(size.batches, MOST_LISTED) // PER_PAGE)
 
 
 def _row(what: str, ours: Side, beside: Side, path: str) -> Row:

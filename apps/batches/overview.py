@@ -1,4 +1,4 @@
-"""How much work there is, who does it and what is stuck: the few figures that a dashboard shows.
+"""Who does how much of the work, and what is stuck: what the dashboard shows beside the figures of figures.py.
 
 Each is one look at an index, or bounded, so that it costs the same with a million rows. All times are Postgres' own.
 """
@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Count, Min, Q, Sum
+from django.db.models import Count, Q, Sum
 from django.db.models.functions import Now
 
 from apps.batches import workers
 from apps.batches.models import Batch, Chunk, Worker
 from apps.batches.outcomes import COMPLETED, MINUTES
-from apps.batches.states import RUNNABLE, UNFINISHED, BatchStatus, ChunkState
+from apps.batches.states import UNFINISHED, BatchStatus
 
 MOST_COUNTED = 100_000
 """A count ends here: beyond, nobody needs to know how many exactly."""
@@ -25,33 +25,9 @@ OVERDUE_SLOW = timedelta(minutes=2)
 """Lines in flight may finish after the deadline; so long it may well take."""
 
 
-def batches_by_status() -> dict[str, int]:
-    """Status → batches, of those that have not ended."""
-    rows = Batch.objects.filter(status__in=sorted(UNFINISHED)).values_list("status").annotate(Count("pk"))
-    return dict(rows.order_by())
-
-
-def open_chunks() -> dict[str, int]:
-    """`pending` and `running` → chunks, each at most MOST_COUNTED."""
-    states = (ChunkState.PENDING, ChunkState.RUNNING)
-    return {state.value: counted(Chunk.objects.filter(state=state)) for state in states}
-
-
 def counted(rows: Any, most: int = MOST_COUNTED) -> int:
     """How many rows there are, at most `most`: an index is read that far and no further."""
     return int(rows.order_by()[:most].count())
-
-
-def oldest_pending_seconds() -> float | None:
-    """Since when the pending chunk that waits longest has waited for its turn; None without any.
-
-    A chunk's wait begins with its last message, or with its batch when none was sent.
-    """
-    pending = Chunk.objects.filter(state=ChunkState.PENDING, batch__status__in=sorted(RUNNABLE))
-    sent = pending.filter(enqueued_at__isnull=False).order_by("enqueued_at").values_list("enqueued_at", flat=True)
-    unsent = pending.filter(enqueued_at=None).aggregate(first=Min("batch__in_progress_at"))["first"]
-    begun = [at for at in (sent.first(), unsent) if at is not None]
-    return max(0.0, (now() - min(begun)).total_seconds()) if begun else None
 
 
 def now() -> datetime:

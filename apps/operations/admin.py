@@ -12,8 +12,8 @@ from django.http import HttpRequest, HttpResponse
 from apps.api.admin import LookOnlyAdmin, Question, asking_first
 from apps.api.errors import Conflict
 from apps.batches import lifecycle, overview, tasks
-from apps.batches.overview import UpstreamSeen
 from apps.batches.models import Batch
+from apps.batches.overview import UpstreamSeen
 from apps.batches.states import UNFINISHED, BatchStatus
 from apps.operations import board
 from apps.projects.admin import ApiKeyAdmin, ProjectAdmin

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import redis
 import structlog
-from django.conf import settings
 from django.db import DatabaseError, connection, transaction
+from redis import RedisError
 
 from apps.batches import figures, overview
-from apps.batches.overview import Fleet, UpstreamSeen
 from apps.batches.models import Chunk, Sweep
+from apps.batches.overview import Fleet, UpstreamSeen
 from apps.inference.standing import Standing
 from apps.observability.health import check_dependencies
 from apps.upstreams import catalogue
@@ -43,7 +42,7 @@ class UpstreamLine(NamedTuple):
     @property
     def is_throttled(self) -> bool:
         """Slower than it might be, but it goes on."""
-        return is_throttled(self.seen)
+        return self.seen.is_throttled and self.seen.standing != Standing.UPSTREAM_PAUSED
 
 
 class ProjectLine(NamedTuple):
@@ -140,9 +139,9 @@ def _read() -> Board:
             upstreams = _upstreams(fleet)
             return Board(
                 dependencies,
-                batches=figures.batches_by_status(),
-                chunks=figures.open_chunks(),
-                oldest_pending=figures.oldest_pending_seconds(),
+                batches=figures.batches().by_status,
+                chunks=figures.chunks_by_state(),
+                oldest_pending=figures.ages().oldest_pending,
                 fleet=fleet,
                 upstreams=upstreams,
                 projects=_projects(fleet),
@@ -153,9 +152,9 @@ def _read() -> Board:
                 slow=overview.counted(overview.slow_assemblies()),
                 seconds=time.monotonic() - began,
             )
-    except DatabaseError as error:
+    except (DatabaseError, RedisError) as error:
         log.warning("dashboard not read", exc_info=True)
-        return Board(dependencies, problem=f"Postgres did not give the figures: {str(error).splitlines()[0]}")
+        return Board(dependencies, problem=f"The figures could not be read: {str(error).splitlines()[0]}")
 
 
 def _upstreams(fleet: Fleet) -> list[UpstreamLine]:
@@ -188,14 +187,9 @@ def describe(seen: UpstreamSeen) -> str:
     """How the workers find an upstream, in words."""
     if seen.standing == Standing.UPSTREAM_PAUSED:
         return "away, probed until it is back"
-    if is_throttled(seen):
-        return f"throttles, takes {seen.limit} of {seen.share} at once"
-    return "busy, turns every line away" if seen.standing == Standing.UPSTREAM_BUSY else WELL
-
-
-def is_throttled(seen: UpstreamSeen) -> bool:
-    """It takes some lines and turns others away: to a single worker it may look busy altogether."""
-    return seen.is_throttled and seen.in_flight > 0 and seen.standing != Standing.UPSTREAM_PAUSED
+    if seen.standing == Standing.UPSTREAM_BUSY and not seen.in_flight:
+        return "busy, turns every line away"
+    return f"throttles, takes {seen.limit} of {seen.share} at once" if seen.is_throttled else WELL
 
 
 def _projects(fleet: Fleet) -> list[ProjectLine]:
@@ -212,10 +206,6 @@ def _projects(fleet: Fleet) -> list[ProjectLine]:
 
 def _queues() -> dict[str, int]:
     """Queue → messages that wait in it. `chunks` are all shards together."""
-    shards = [f"chunks.{number}" for number in range(settings.CHUNK_QUEUES)]
-    client = redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=1, socket_timeout=1)
-    with client as broker, broker.pipeline(transaction=False) as pipeline:
-        for name in ("control", "sweeps", *shards):
-            pipeline.llen(name)
-        control, sweeps, *chunks = (int(length) for length in pipeline.execute())
-    return {"control": control, "sweeps": sweeps, "chunks": sum(chunks)}
+    depths = figures.queue_depths()
+    chunks = sum(depth for name, depth in depths.items() if name.startswith("chunks."))
+    return {"control": depths["control"], "sweeps": depths["sweeps"], "chunks": chunks}

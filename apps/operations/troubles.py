@@ -10,7 +10,6 @@ from django.utils import timezone
 from apps.batches.overview import FINALIZING_SLOW
 from apps.operations.board import Board
 
-PENDING_SLOW_SECONDS = 15 * 60
 SWEEP_EVERY = {"batches.resume": 10, "batches.expire": 10, "batches.purge": 3600, "files.purge": 3600}
 """Seconds, as in zerobatch/schedule.py; a test compares them."""
 QUEUE_LONG = 100
@@ -55,9 +54,6 @@ def _batches(board: Board) -> Iterator[Trouble]:
 def _fleet(board: Board) -> Iterator[Trouble]:
     if board.fleet is not None and not board.fleet.alive:
         yield Trouble("No worker was seen in the last 30 s.", reverse("admin:batches_worker_changelist"))
-    if (board.oldest_pending or 0) > PENDING_SLOW_SECONDS:
-        text = f"A chunk has waited for {board.oldest_pending or 0:.0f} s for its turn."
-        yield Trouble(text, reverse("admin:batches_chunk_changelist") + "?state__exact=pending", is_grave=False)
     for name, length in (board.queues or {}).items():
         if name != "chunks" and length > QUEUE_LONG:
             yield Trouble(f"{length} messages wait in {name}: is its process there?", "")

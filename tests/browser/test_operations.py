@@ -72,6 +72,7 @@ def test_the_operators_drill(
     new_window: Callable[..., Window], stack: Stack, broken: dict[str, str], picture: Callable[[Window, str], None]
 ) -> None:
     window = new_window()
+    window.page.set_default_timeout(PATIENCE)
     page = sign_in(window)
     for sign in ("“gone”: away", "“hot”", "1 chunk is broken by hand", "Project “Crawler” has"):
         expect(wrong(page, sign)).to_be_visible(timeout=2 * PATIENCE)
