@@ -10,13 +10,17 @@ BUILD := setuptools==84.2.1
 # redis-py needs it before Python 3.11.3 only, so a newer Python's pip-compile leaves it out.
 OLDER := async-timeout==5.0.1 ; python_full_version < "3.11.3"
 
-.PHONY: up demo manage test browser lint requirements bench bench-validate bench-cost bench-transports clean
+.PHONY: up demo drill manage test browser lint requirements bench bench-validate bench-cost bench-transports clean
 
 up: $(VENV)/.embedded
 	@exec $(BIN)/python manage.py devstack --die-with-parent
 
 demo: $(VENV)/.embedded
 	@exec $(BIN)/python manage.py demo --die-with-parent
+
+# A stack in which four things are wrong, to practise on: docs/operations.md, "The operator's drill".
+drill: $(VENV)/.embedded
+	@exec $(BIN)/python manage.py drill --die-with-parent
 
 # A management command in the environment of a running `make up`: make manage ARGS="create_project acme"
 manage: $(VENV)/.embedded

@@ -4,7 +4,7 @@ import argparse
 import shutil
 
 from apps.devstack import throwaway
-from benchmarks import api, cost, fairness, growth, limits, machine, saturation, sweeps, table
+from benchmarks import api, cost, fairness, growth, limits, machine, pages, saturation, sweeps, table
 from benchmarks.table import Area, Row
 
 AREAS: dict[str, Area] = {
@@ -14,6 +14,7 @@ AREAS: dict[str, Area] = {
     "limits": limits.measure,
     "growth": growth.measure,
     "api": api.measure,
+    "admin": pages.measure,
     "sweeps": sweeps.measure,
 }
 

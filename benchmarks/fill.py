@@ -146,7 +146,7 @@ SELECT id, index, index * 100 + 1, index * 500000, (index + 1) * 500000, 100, st
 """
 
 WORKER_ROWS = """
-INSERT INTO batches_worker (id, name, started_at, seen_at)
-SELECT 'worker_' || substr(md5(n::text), 1, 24), 'worker-' || n || '@host', now(), now() + interval '1 day'
+INSERT INTO batches_worker (id, name, started_at, seen_at, report)
+SELECT 'worker_' || substr(md5(n::text), 1, 24), 'worker-' || n || '@host', now(), now() + interval '1 day', '{}'
   FROM generate_series(1, 12) AS n;
 """

@@ -60,7 +60,8 @@ def stack(
     port = ports.claim_any()
     ports.release(port)  # for the stack to claim
     env = _environment(
-        {"VAR_DIR": str(folder), "PORT": str(port), "WORKERS": str(workers), "INFERENCE_BASE_URL": inference_url}
+        {"FLOWER": "off"}
+        | {"VAR_DIR": str(folder), "PORT": str(port), "WORKERS": str(workers), "INFERENCE_BASE_URL": inference_url}
         | dict(extra or {})
     )
     command: list[str | Path] = [sys.executable, PROJECT_ROOT / "manage.py", "devstack", "--die-with-parent"]

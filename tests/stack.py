@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 120.0
 LEASE_SECONDS = 5
 """Short, so that a dead worker's chunks wait for seconds in tests, not for half a minute."""
-OWN_SERVICES = {"DATABASE_URL": "", "REDIS_URL": "", "STORAGE_DIR": "", "PORT": ""}
+OWN_SERVICES = {"DATABASE_URL": "", "REDIS_URL": "", "STORAGE_DIR": "", "PORT": "", "FLOWER": "off"}
 """What the environment may name for the tests is not for the stack: drills kill its database."""
 SLOTS = {"INFERENCE_MAX_IN_FLIGHT": "64"}
 """What the drills count with, for each worker. 128 for both, the default, once the workers share them."""

@@ -5,8 +5,8 @@ from collections.abc import Collection
 from pathlib import Path
 from urllib.parse import urlsplit
 
-names: set[str] = set()
-"""Every variable the settings have asked for; the documentation guard compares it with docs/configuration.md."""
+defaults: dict[str, str] = {}
+"""Every variable the settings have asked for, and its default; a guard compares them with docs/configuration.md."""
 
 
 class ImproperlySetError(Exception):
@@ -15,7 +15,7 @@ class ImproperlySetError(Exception):
 
 def text(name: str, default: str = "") -> str:
     """The variable's text; `NAME_FILE` may name a file that holds it instead (container secrets)."""
-    names.add(name)
+    defaults.setdefault(name, default)
     if path := os.environ.get(f"{name}_FILE"):
         return Path(path).read_text().strip()
     return os.environ.get(name) or default

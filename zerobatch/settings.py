@@ -20,7 +20,8 @@ ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "apps.operations",
+    "apps.operations.admin_app.OperatorsAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -79,6 +80,15 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 SECURE_COOKIES = env.flag("SECURE_COOKIES", default=False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES
+# Behind a proxy that ends TLS. We speak plain HTTP, so only its header tells what the client spoke.
+PROXY_SSL_HEADER = env.text("PROXY_SSL_HEADER")
+if PROXY_SSL_HEADER:
+    SECURE_PROXY_SSL_HEADER = (f"HTTP_{PROXY_SSL_HEADER.upper().replace('-', '_')}", "https")
+SECURE_SSL_REDIRECT = env.flag("SSL_REDIRECT", default=False)
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]  # probes come straight to the process, without the proxy
+SECURE_HSTS_SECONDS = env.number("HSTS_SECONDS", 0)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = env.flag("HSTS_SUBDOMAINS", default=False)
+SECURE_HSTS_PRELOAD = env.flag("HSTS_PRELOAD", default=False)
 CSRF_COOKIE_HTTPONLY = True  # scripts find the token in the page
 
 AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"}]
@@ -215,6 +225,12 @@ METRICS_TOKEN = env.text("METRICS_TOKEN")
 METRICS_HOST = env.text("METRICS_HOST", "127.0.0.1")
 METRICS_PORT = env.number("METRICS_PORT", 0)
 OTEL_EXPORTER_OTLP_ENDPOINT = env.url("OTEL_EXPORTER_OTLP_ENDPOINT", "", ("http", "https"))
+
+# --- Flower -----------------------------------------------------------------------------------------------------------
+FLOWER_HOST = env.text("FLOWER_HOST", "127.0.0.1")
+FLOWER_PORT = env.number("FLOWER_PORT", 5555, least=1)
+FLOWER_USER = env.text("FLOWER_USER", "operator")
+FLOWER_PASSWORD = env.text("FLOWER_PASSWORD")
 
 # --- Drills -----------------------------------------------------------------------------------------------------------
 FAILPOINTS_DIR = env.text("FAILPOINTS_DIR")  # refused outside DEBUG by the check zerobatch.E002

@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from django.conf import settings
 from django.db import connection
@@ -59,7 +59,8 @@ class Running(Protocol):
 class Heartbeat:
     """The runs and assemblies of one process, and the thread that speaks for them.
 
-    `each_beat` is called with every heartbeat, for whoever else wants to look at Postgres every two seconds.
+    `each_beat` is called with every heartbeat, for whoever else wants to look at Postgres every two seconds, and
+    `report` gives what its row shall say of this process, as JSON.
     """
 
     def __init__(self) -> None:
@@ -71,6 +72,7 @@ class Heartbeat:
         self._thread: threading.Thread | None = None
         self._stopping = False
         self.each_beat: Callable[[], None] = lambda: None
+        self.report: Callable[[], dict[str, Any]] = dict
         self._outage = Outage("heartbeats to Postgres")
 
     def announce(self, worker: Worker, most_runs: int) -> None:
@@ -124,7 +126,7 @@ class Heartbeat:
         if assemblies := list(self._assemblies):
             leases.renew_assemblies(assemblies)
         if self._worker and not self._stopping:
-            workers.seen(self._worker)
+            workers.seen(self._worker, self.report())
         self.each_beat()
 
     def make_way(self) -> None:

@@ -184,6 +184,17 @@ def release(held: Claim, error: str = "") -> bool:
     return _leave(held, state=ChunkState.PENDING, enqueued_at=None, owner="", error=error[:2000])
 
 
+def take_back(chunk_ids: Collection[int]) -> int:
+    """Puts chunks back to pending, whoever has them and whatever somebody wrote into them; how many there were.
+
+    For an operator. Whoever ran one loses its lease, can commit no more, and stops with the next heartbeat; what it had
+    in flight is sent again. A chunk that is done is left alone: its answers are paid for.
+    """
+    back: dict[str, Any] = {"lease_expires_at": None, "enqueued_at": None, "owner": "", "waiting": ""}
+    taken = Chunk.objects.filter(~Q(state=ChunkState.DONE), pk__in=chunk_ids)
+    return taken.update(state=ChunkState.PENDING, error="taken back by an operator", **back)
+
+
 def _leave(held: Claim, **columns: Any) -> bool:
     mine = Chunk.objects.filter(pk=held.chunk.pk, epoch=held.epoch, state=ChunkState.RUNNING)
     return mine.update(lease_expires_at=None, waiting="", **columns) == 1

@@ -122,6 +122,19 @@ def cancel(batch: Batch) -> bool:
     raise Conflict(f"Batch is {batch.status} and can no longer be cancelled", code="batch_not_cancellable")
 
 
+def extend(batch: Batch, hours: int) -> bool:
+    """Moves the deadline of a batch in progress to `hours` from now, if that is later; False if it was not moved.
+
+    Lines that have been written off as expired stay so. Leases and messages do not depend on the deadline.
+    """
+    later = Now() + timedelta(hours=hours)
+    rows = Batch.objects.filter(pk=batch.pk, status=BatchStatus.IN_PROGRESS, expires_at__lt=later)
+    if not rows.update(expires_at=later):
+        return False
+    log.info("deadline extended", batch_id=batch.pk, hours=hours)
+    return True
+
+
 def find(project: Project, batch_id: str, *, param: str = "batch_id") -> Batch:
     """The project's batch. Raises NotFound `batch_not_found`, alike for another project's and for no batch at all."""
     found = Batch.objects.filter(project=project, pk=batch_id).first() if is_wellformed(batch_id) else None

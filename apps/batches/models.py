@@ -1,12 +1,14 @@
 """Batch and Chunk: what is known about a batch's work. Bodies and answers are never in the database."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 from functools import partial
 from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q, Sum
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from apps.api.fields import JsonTextField
@@ -91,6 +93,9 @@ class Batch(TallyFields):
         verbose_name_plural = "batches"
         indexes = (
             models.Index(fields=["project", "-created_at", "-id"], name="batch_newest_first"),
+            # The admin's list, of all projects; and of one status, of which there may be few among many.
+            models.Index(fields=["-created_at", "-id"], name="batch_newest_of_all"),
+            models.Index(fields=["status", "-created_at", "-id"], name="batch_newest_by_status"),
             # Few rows of many: a claim looks for a project's oldest, the sweeps look at all.
             models.Index(
                 fields=["project", "created_at", "id"],
@@ -113,6 +118,21 @@ class ChunkQuerySet(models.QuerySet["Chunk"]):
         sums: dict[str, Any] = {field: Sum(field) for field in Tally._fields}
         rows: Any = self.filter(batch__in=list(batches)).values("batch_id").annotate(**sums)
         return {row["batch_id"]: Tally(*(int(row[field]) for field in Tally._fields)) for row in rows}
+
+    def stalled(self) -> "ChunkQuerySet":
+        """Running by their state, but their lease ran out: the worker is gone."""
+        return self.filter(state=ChunkState.RUNNING, lease_expires_at__lt=Now())
+
+    def broken(self) -> "ChunkQuerySet":
+        """As no code leaves them, and no sweep brings back: somebody wrote to the table by hand.
+
+        Of no known state; running without a lease, or with one that ends later than any heartbeat would say.
+        """
+        beyond = Now() + timedelta(seconds=2 * settings.LEASE_SECONDS)
+        odd = ~Q(state__in=list(ChunkState))
+        held_by_nobody = Q(state=ChunkState.RUNNING) & (Q(lease_expires_at=None) | Q(lease_expires_at__gt=beyond))
+        # The first condition is the index's, which the planner does not see in the second.
+        return self.filter(~Q(state=ChunkState.DONE), odd | held_by_nobody)
 
 
 class Chunk(TallyFields):
@@ -172,6 +192,19 @@ class Worker(models.Model):
     name = models.CharField(max_length=200, help_text="Celery's name of it: worker-<pid>@<host>")
     started_at = models.DateTimeField(default=timezone.now)
     seen_at = models.DateTimeField(default=timezone.now)
+    report = JsonTextField(default=dict, help_text="what it says of itself (report.py)")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Sweep(models.Model):
+    """When a sweep last ended, and how. Nothing rests on it: it is there to be looked at."""
+
+    name = models.CharField(primary_key=True, max_length=80, help_text="the task's name")
+    ended_at = models.DateTimeField(default=timezone.now)
+    seconds = models.FloatField(default=0)
+    error = models.TextField(blank=True, help_text="the exception that ended it; empty if none did")
 
     def __str__(self) -> str:
         return self.name

@@ -11,8 +11,8 @@ from django.conf import settings
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Coalesce, Now
 
-from apps.batches import workers
-from apps.batches.models import Batch, Chunk, ChunkQuerySet
+from apps.batches import leases, workers
+from apps.batches.models import Batch, Chunk, ChunkQuerySet, Sweep
 from apps.batches.states import ASSEMBLABLE, RUNNABLE, TERMINAL, BatchStatus, ChunkState
 from apps.files import storage
 from apps.files.sweeps import each
@@ -28,6 +28,9 @@ LOST_AFTER = timedelta(seconds=15)
 FORGOTTEN_AFTER = timedelta(minutes=15)
 """A message older than this is repeated even if its queue is busy: a doubled one does no harm."""
 MOST_AT_ONCE = 5_000
+
+NAMES = ("batches.resume", "batches.expire", "batches.purge", "files.purge")
+"""The tasks that sweep; each leaves a row that says when it last ended."""
 
 KEPT_AFTER_END = timedelta(hours=1)
 """How long an ended batch's chunks are kept for operators to look at."""
@@ -89,9 +92,16 @@ def resume(is_idle: IsIdle) -> Found:
 
 def reclaim_stalled() -> int:
     """Puts chunks whose lease ran out back to pending; their workers cannot commit any more."""
-    stalled = Chunk.objects.filter(state=ChunkState.RUNNING, lease_expires_at__lt=Now())
+    stalled = Chunk.objects.stalled()
     back = {"lease_expires_at": None, "enqueued_at": None, "waiting": "", "error": "lease ran out"}
     return stalled.update(state=ChunkState.PENDING, **back)
+
+
+def mend(batch_id: str) -> int:
+    """Takes back what keeps a batch from going on: chunks whose lease ran out, and those broken by hand."""
+    stuck = Chunk.objects.filter(batch=batch_id)
+    found = [chunks.values_list("pk", flat=True) for chunks in (stuck.stalled(), stuck.broken())]
+    return leases.take_back([chunk_id for ids in found for chunk_id in ids])
 
 
 def overdue() -> list[str]:
@@ -130,6 +140,13 @@ def _forget_chunks(batch_id: str) -> None:
     """Parts first: while there are chunks, the batch is found again."""
     storage.clear(storage.parts_folder(batch_id))
     Chunk.objects.filter(batch=batch_id).delete()
+
+
+def ended(name: str, *, seconds: float, error: str) -> None:
+    """Notes that a sweep ran, for operators."""
+    Sweep.objects.update_or_create(
+        name=name, defaults={"ended_at": Now(), "seconds": round(seconds, 3), "error": error[:2000]}
+    )
 
 
 def mark_sent(chunks: list[PendingChunk]) -> None:

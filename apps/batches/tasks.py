@@ -3,21 +3,25 @@
 Only the chord's headers have results. A result that nobody waits for would make the sender subscribe to it in Redis.
 """
 
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, partial
 from typing import Any, cast
 
 import redis
 import structlog
-from celery import chord, current_app, shared_task
+from celery import chord, current_app, current_task, shared_task
 from celery.result import AsyncResult
-from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import task_postrun, task_prerun, worker_ready, worker_shutdown, worker_shutting_down
+from celery.states import SUCCESS
 from django.conf import settings
 from django.db import Error, connection, transaction
 from kombu.exceptions import OperationalError
 
-from apps.batches import sweeps
+from apps.batches import report, sweeps
 from apps.batches.heartbeat import heartbeat
+from apps.batches.leases import Claim
 from apps.batches.models import Worker
 from apps.batches.pipeline import assemble, run
 from apps.batches.pipeline.run import Outcome, Ran
@@ -27,6 +31,9 @@ from apps.observability.pileup import once_a_round
 from apps.upstreams import live
 
 log = structlog.get_logger(__name__)
+
+_consumer: Any = None
+"""Celery's, of a process that takes chunks."""
 
 
 def on_commit(send: Callable[[], object]) -> None:
@@ -44,7 +51,9 @@ def start(batch_id: str) -> None:
     if chunks:
         sweeps.mark_sent(chunks)
         failpoints.reach("start.marked")
-        _stop_listening(chord([run_chunk.si(*chunk) for chunk in chunks])(finalize.si(batch_id)))
+        _stop_listening(
+            chord([run_chunk.si(*chunk).set(**_readable(chunk)) for chunk in chunks])(finalize.si(batch_id))
+        )
         failpoints.reach("start.sent")
 
 
@@ -55,7 +64,20 @@ def run_chunk(project_id: str, chunk_id: int) -> None:
     Never raises and returns None: a failed header would fail the chord. Sweeps send chunks outside the chord, so
     whoever finishes the last one says so too; finalizing twice does no harm.
     """
-    _go_on(run.run_next())
+    _go_on(run.run_next(_show))
+
+
+def _show(claim: Claim) -> None:
+    """Tells Flower which chunk this message runs; without one that listens nothing is sent, and nothing ever waits.
+
+    As a second "started", because that is what updates a task's arguments there.
+    """
+    dispatcher = getattr(_consumer, "event_dispatcher", None)
+    if dispatcher is None or not dispatcher.enabled:
+        return
+    what = f"({claim.chunk.batch_id}, chunk {claim.chunk.index}, {claim.chunk.lines} lines, epoch {claim.epoch})"
+    with suppress(Exception):  # nothing that is only shown may end a run
+        dispatcher.send("task-started", uuid=current_task.request.id, args=what, kwargs="{}")
 
 
 def _go_on(ran: Ran) -> None:
@@ -105,11 +127,30 @@ def purge() -> None:
     sweeps.purge()
 
 
+@task_prerun.connect
+def time_the_sweep(task: Any, **_: object) -> None:
+    if task.name in sweeps.NAMES:
+        task.request.began_at = time.monotonic()
+
+
+@task_postrun.connect
+def note_the_sweep(task: Any, state: str | None = None, retval: object = None, **_: object) -> None:
+    """For the dashboard: when it last ended, and of what. Nothing rests on it."""
+    if task.name not in sweeps.NAMES:
+        return
+    seconds = time.monotonic() - task.request.began_at
+    error = "" if state == SUCCESS else f"{type(retval).__name__}: {retval}"
+    _try(partial(sweeps.ended, task.name, seconds=seconds, error=error))
+
+
 @worker_ready.connect
 def say_that_we_are_here(sender: Any, **_: object) -> None:
     """A worker that takes chunks shows itself from now on, so that people can tell none from an idle one."""
     if any(queue.startswith("chunks.") for queue in current_app.amqp.queues.consume_from):
+        global _consumer  # noqa: PLW0603  one for the process
+        _consumer = sender
         heartbeat.each_beat = live.follower.follow
+        heartbeat.report = report.of_this_process
         heartbeat.announce(Worker(name=sender.hostname), most_runs=sender.controller.concurrency)
         live.follower.follow()  # its share of the upstreams takes seconds to be known: before the first batch needs it
         connection.close()  # this thread will not need it again
@@ -130,7 +171,12 @@ def let_go_of_chunks(**_: object) -> None:
 def _send_chunks(chunks: list[PendingChunk]) -> None:
     sweeps.mark_sent(chunks)
     for chunk in chunks:
-        run_chunk.apply_async(chunk, ignore_result=True)
+        run_chunk.apply_async(chunk, ignore_result=True, **_readable(chunk))
+
+
+def _readable(chunk: PendingChunk) -> dict[str, Any]:
+    """How its message shows in Flower until a worker has claimed a chunk for it, perhaps another one."""
+    return {"argsrepr": f"(the next chunk; sent in the name of project {chunk.project_id})", "kwargsrepr": "{}"}
 
 
 def _is_idle(project_id: str) -> bool:

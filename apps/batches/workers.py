@@ -1,6 +1,7 @@
 """Which processes take chunks, for operators: each writes a row with its heartbeats. Nothing rests on these rows."""
 
 from datetime import timedelta
+from typing import Any
 
 from django.db.models import QuerySet
 from django.db.models.functions import Now
@@ -12,9 +13,10 @@ SEEN_WITHIN = timedelta(seconds=30)
 FORGOTTEN_AFTER = timedelta(days=1)
 
 
-def seen(worker: Worker) -> None:
-    """Notes that the worker lives."""
-    if not Worker.objects.filter(pk=worker.pk).update(seen_at=Now()):
+def seen(worker: Worker, report: dict[str, Any] | None = None) -> None:
+    """Notes that the worker lives, and what it says of itself (report.py)."""
+    if not Worker.objects.filter(pk=worker.pk).update(seen_at=Now(), report=report or {}):
+        worker.report = report or {}
         worker.save(force_insert=True)
 
 

@@ -2,14 +2,21 @@
 
 import contextlib
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from apps.devstack.layout import PROJECT_ROOT, Layout
 from apps.devstack.tenant import Tenant
 
+if TYPE_CHECKING:
+    from apps.devstack.plan import Plan
+
 READY = """
 ZeroBatch is ready: {url}   (project {project})
 Console: {console}   (sign in with the key below)
+Admin:   {console}admin/   (make manage ARGS="createsuperuser" makes you a user)
+Flower:  {flower}
 
 A first batch, ready to paste:
 
@@ -31,13 +38,14 @@ def say(text: str) -> None:
         print(text, flush=True)
 
 
-def ready(layout: Layout, *, url: str, tenant: Tenant, names: list[str]) -> None:
+def ready(layout: Layout, *, stack: "Plan", tenant: Tenant, names: list[str]) -> None:
     """Print the address, a first request, and where things are."""
     example = shlex.quote(_short(PROJECT_ROOT / "examples" / "reviews.jsonl"))
     say(
         READY.format(
-            url=url,
-            console=url.removesuffix("/v1") + "/",
+            url=stack.url,
+            console=stack.url.removesuffix("/v1") + "/",
+            flower=_flower(stack.env),
             project=tenant.project_id,
             key=tenant.api_key,
             example=example,
@@ -47,6 +55,12 @@ def ready(layout: Layout, *, url: str, tenant: Tenant, names: list[str]) -> None
             root=_short(layout.root),
         )
     )
+
+
+def _flower(env: Mapping[str, str]) -> str:
+    if not env["FLOWER_URL"]:
+        return "off (FLOWER)"
+    return f"{env['FLOWER_URL']}/   (user {env['FLOWER_USER']}, password {env['FLOWER_PASSWORD']})"
 
 
 def tail(log: Path, lines: int = 12) -> str:

@@ -31,7 +31,7 @@ TERMINAL = {"completed", "failed", "expired", "cancelled"}
 NOT_FOR_THE_DEMO = {"DATABASE_URL", "REDIS_URL", "STORAGE_DIR", "SECRET_KEY", "PORT", "VAR_DIR"}
 # One batch of few lines: fewer processes are up sooner, and few lines at once find each other's prompts in the
 # model's cache, which on a CPU saves a third of the time.
-SMALL = {"WORKERS": "1", "WEB_PROCESSES": "1", "INFERENCE_MAX_IN_FLIGHT": "2"}
+SMALL = {"WORKERS": "1", "WEB_PROCESSES": "1", "INFERENCE_MAX_IN_FLIGHT": "2", "FLOWER": "off"}
 STOP_SECONDS = 60
 POLL_SECONDS = 0.25
 

@@ -11,6 +11,8 @@ from apps.devstack.supervision import DRAIN_SECONDS, Process
 
 DEFAULT_PORT = 8000
 DEFAULT_WORKERS = 2
+FLOWER_USER = "operator"
+OFF = {"0", "no", "off", "false"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ def make(layout: Layout, environ: Mapping[str, str]) -> Plan:
     needed = services.missing(layout, environ)
     env = procfile.environment(environ, _extra(layout, environ, port) | _merged(needed))
     text = (PROJECT_ROOT / "Procfile").read_text()
+    if environ.get("FLOWER", "").lower() in OFF:
+        text, env = procfile.without("flower", text), {**env, "FLOWER_URL": ""}
     pinged = procfile.pinged(text, workers=workers)
     metrics = {name: ports.claim_any() for name in pinged}
     app = procfile.processes(text, workers=workers, env=env, metrics=metrics, layout=layout)
@@ -47,12 +51,18 @@ def make(layout: Layout, environ: Mapping[str, str]) -> Plan:
 
 def _extra(layout: Layout, environ: Mapping[str, str], port: int) -> dict[str, str]:
     storage = services.given("STORAGE_DIR", environ) or layout.root / "storage"
+    flower_port = _number("FLOWER_PORT", environ, most=65_535) or ports.claim_any()
     secret_key = services.given("SECRET_KEY", environ) or private.secret(layout.root / "secret_key")
     return {
         "PORT": str(port),
         "VAR_DIR": str(layout.root),
         "STORAGE_DIR": str(storage),
         "SECRET_KEY": secret_key,
+        "FLOWER_PORT": str(flower_port),
+        "FLOWER_URL": f"http://127.0.0.1:{flower_port}",
+        "FLOWER_USER": environ.get("FLOWER_USER") or FLOWER_USER,
+        "FLOWER_PASSWORD": services.given("FLOWER_PASSWORD", environ)
+        or private.secret(layout.root / "flower_password"),
         "DRAIN_SECONDS": str(DRAIN_SECONDS),
         "METRICS_TOKEN": services.given("METRICS_TOKEN", environ) or private.secret(layout.root / "metrics_token"),
         "DJANGO_SETTINGS_MODULE": "zerobatch.settings",

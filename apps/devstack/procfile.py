@@ -20,6 +20,11 @@ def parse(text: str) -> dict[str, str]:
     return {match[1]: match[2] for match in matches if match}
 
 
+def without(kind: str, text: str) -> str:
+    """The Procfile without one of its lines."""
+    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(f"{kind}:"))
+
+
 def processes(
     text: str, *, workers: int, env: Mapping[str, str], metrics: Mapping[str, int], layout: Layout
 ) -> list[Process]:

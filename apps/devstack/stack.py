@@ -51,7 +51,7 @@ def _serve(stack: Plan, layout: Layout, lock: int) -> None:
         _write_targets(layout, stack)
         _write_dev_env(layout, stack, dev)
         names = [process.name for process in stack.processes]
-        announce.ready(layout, url=stack.url, tenant=dev, names=names)
+        announce.ready(layout, stack=stack, tenant=dev, names=names)
         if not services.listens(upstream := stack.env["INFERENCE_BASE_URL"]):
             announce.say(f"Nobody listens at {services.host(upstream)} (INFERENCE_BASE_URL): batches will wait for it.")
         supervisor.wait()
@@ -135,4 +135,6 @@ def _write_dev_env(layout: Layout, stack: Plan, dev: tenant.Tenant) -> None:
         "REDIS_URL": stack.env["REDIS_URL"],
         "METRICS_TOKEN": stack.env["METRICS_TOKEN"],
     }
+    if stack.env["FLOWER_URL"]:
+        values |= {name: stack.env[name] for name in ("FLOWER_URL", "FLOWER_USER", "FLOWER_PASSWORD")}
     private.write_env(layout.dev_env, values)

@@ -11,4 +11,7 @@ class FileAdmin(LookOnlyAdmin):
     list_display = ("id", "project", "filename", "purpose", "bytes", "created_at", "expires_at", "deleted_at")
     list_select_related = ("project",)
     list_filter = ("purpose",)
-    search_fields = ("id",)
+    search_fields = ("id__startswith",)
+    search_help_text = "A file's id, or its beginning."
+    ordering = ("-created_at", "-id")
+    sortable_by = ()

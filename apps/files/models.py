@@ -52,7 +52,10 @@ class File(models.Model):
     objects = FileQuerySet.as_manager()
 
     class Meta:
-        indexes = (models.Index(fields=["project", "-created_at", "-id"], name="file_newest_first"),)
+        indexes = (
+            models.Index(fields=["project", "-created_at", "-id"], name="file_newest_first"),
+            models.Index(fields=["-created_at", "-id"], name="file_newest_of_all"),  # the admin's list
+        )
 
     def __str__(self) -> str:
         return self.id

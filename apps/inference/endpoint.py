@@ -1,11 +1,13 @@
 """One upstream as seen from one event loop: how many requests may be in flight, and how it answers them."""
 
 import asyncio
+import math
 import random
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import NamedTuple
 
 from apps.inference.answers import Busy, Retry, Verdict, classify
 from apps.inference.breaker import Breaker, Sleep
@@ -24,6 +26,24 @@ REST_CAP_SECONDS = 5.0
 """Longest time without a line to a busy upstream, so that its recovery is noticed soon."""
 OUTCOMES: dict[type[Verdict], str] = {Completed: "completed", Failed: "failed", Retry: "retried"}
 """What the meter calls an answer that is not Busy."""
+MOST_TROUBLE = 200
+"""Characters of what an upstream said, for a list that people read."""
+TROUBLE_SECONDS = 60.0
+"""So long it is told: of an upstream that throttles, every other answer is a good one."""
+
+
+class Glance(NamedTuple):
+    """One process' view of an upstream: why nothing moves (or an empty text), and what it last failed with.
+
+    `limit` is what this process may have in flight now, `share` what the fleet leaves to it; `held` is by project.
+    """
+
+    standing: str
+    trouble: str
+    in_flight: int
+    limit: int
+    share: int
+    held: dict[str, int]
 
 
 class Endpoint:
@@ -54,6 +74,7 @@ class Endpoint:
         self._paused = not upstream.enabled
         self._retired = False
         self._refusals = 0
+        self._trouble, self._trouble_at = "", -math.inf
         self._rest: asyncio.TimerHandle | None = None
         self._headers = _constant_headers(upstream)
         self._congestion = Congestion(clock=clock)
@@ -91,6 +112,20 @@ class Endpoint:
         if self._breaker.is_open or not self.upstream.enabled:
             return Standing.UPSTREAM_PAUSED
         return Standing.UPSTREAM_BUSY if self._congestion.lasts else None
+
+    @property
+    def glance(self) -> Glance:
+        """What is to be seen from outside. From any thread."""
+        limit = self._limit
+        standing = self.standing
+        return Glance(
+            standing.value if standing else "",
+            self._trouble if self._clock() - self._trouble_at < TROUBLE_SECONDS else "",
+            self.in_flight,
+            limit.limit,
+            limit.ceiling,
+            dict(self.held),
+        )
 
     def take(self, project: str) -> None:
         """One request more in flight."""
@@ -161,11 +196,15 @@ class Endpoint:
         Or else one line after the other would go and be turned away, a new one at each round trip.
         """
         self._congestion.busy()
+        self._note(busy.cause)
         self._limit.on_congestion(self._clock(), sent_at)
         if self._limit.limit <= 1 and self._rest is None:
             seconds = min(REST_CAP_SECONDS, busy_wait(self._refusals, busy.retry_after, self._jitter))
             self._rest = asyncio.get_running_loop().call_later(seconds, self._rested)
             self._refusals += 1
+
+    def _note(self, trouble: str) -> None:
+        self._trouble, self._trouble_at = trouble[:MOST_TROUBLE], self._clock()
 
     def _rested(self) -> None:
         self._rest = None
@@ -173,6 +212,7 @@ class Endpoint:
 
     def _unanswered(self, error: TransportError, sent_at: float) -> Verdict:
         self._congestion.over()
+        self._note(str(error))
         if isinstance(error, UpstreamAway):
             self._meter.attempts["away"] += 1
             self._breaker.away(str(error))

@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.views.decorators.debug import sensitive_post_parameters
 
+from apps.api.admin import ListAdmin, Question, asking_first
 from apps.upstreams import catalogue, trial
 from apps.upstreams.encryption import Undecryptable
 from apps.upstreams.forms import UpstreamForm
@@ -23,14 +24,34 @@ LEVELS = {Verdict.GOOD: messages.SUCCESS, Verdict.DOUBTFUL: messages.WARNING, Ve
 KEY_FIELDS = ("new_api_key", "forget_api_key")
 
 
+def _ask_to_disable(page: Any, _: HttpRequest, rows: QuerySet[Any]) -> Question:
+    on = rows.filter(enabled=True)
+    left = Upstream.objects.filter(enabled=True).exclude(pk__in=rows.values("pk")).count()
+    happens = [
+        f"{on.count()} of {rows.count()} are in use now. They get no more lines within seconds; lines they are "
+        "answering finish.",
+        f"{left} other upstreams stay in use. Lines of a model that one of these serves go there; the others wait, "
+        "and fail only at their batch's deadline.",
+    ]
+    return Question("Pause these upstreams?", [*happens, *page.consequences(on)], "Pause")
+
+
 @admin.register(Upstream)
-class UpstreamAdmin(admin.ModelAdmin):
+class UpstreamAdmin(ListAdmin):
     form = UpstreamForm
-    list_display = ("name", "base_url", "models", "enabled", "max_in_flight", "stored_key", "updated_at")
+    list_display: tuple[str, ...] = (
+        "name",
+        "base_url",
+        "models",
+        "enabled",
+        "max_in_flight",
+        "stored_key",
+        "updated_at",
+    )
     list_filter = ("enabled",)
     search_fields = ("name", "base_url", "model_patterns")
     readonly_fields = ("stored_key", "created_at", "updated_at")
-    actions = ("enable", "disable", "test")
+    actions: tuple[str, ...] = ("enable", "disable", "test")
     fieldsets = (
         (
             None,
@@ -55,15 +76,20 @@ class UpstreamAdmin(admin.ModelAdmin):
         state = row.key_state
         return f"{state}; not used until then" if state is KeyState.UNREADABLE else state
 
-    @admin.action(description="Enable the selected upstreams", permissions=["change"])
+    def consequences(self, rows: QuerySet[Any]) -> list[str]:
+        """What pausing them also means, for who knows more than this app."""
+        return []
+
+    @admin.action(description="Enable", permissions=["change"])
     def enable(self, request: HttpRequest, rows: QuerySet[Upstream]) -> None:
         self._switch(request, rows, enabled=True)
 
-    @admin.action(description="Disable the selected upstreams", permissions=["change"])
+    @admin.action(description="Pause: no more lines", permissions=["change"])
+    @asking_first(_ask_to_disable)
     def disable(self, request: HttpRequest, rows: QuerySet[Upstream]) -> None:
         self._switch(request, rows, enabled=False)
 
-    @admin.action(description="Test the selected upstreams now", permissions=["change"])
+    @admin.action(description="Test now", permissions=["change"])
     def test(self, request: HttpRequest, rows: QuerySet[Upstream]) -> None:
         self._try(request, rows)
 
@@ -106,6 +132,7 @@ class UpstreamAdmin(admin.ModelAdmin):
     def _try(self, request: HttpRequest, rows: Iterable[Upstream]) -> None:
         asked = []
         for row in rows:
+            self.log_change(request, row, "Tested.")
             try:
                 asked.append(catalogue.from_row(row))
             except Undecryptable:

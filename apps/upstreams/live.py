@@ -11,7 +11,7 @@ from apps.inference.aiohttp_transport import AiohttpTransport
 from apps.inference.blocks import SlotBlocks
 from apps.inference.client import Client
 from apps.inference.curl import CurlTransport
-from apps.inference.endpoint import Endpoint
+from apps.inference.endpoint import Endpoint, Glance
 from apps.inference.loop import shared_loop
 from apps.inference.pool import Pool
 from apps.inference.transport import Transport
@@ -53,6 +53,11 @@ class Follower:
                 self._look()
             if not self._knows:
                 raise RuntimeError("the upstreams are not known yet")
+
+    @property
+    def glances(self) -> dict[str, Glance]:
+        """Name → what this process sees of the upstream; empty before it knows any. From any thread."""
+        return {endpoint.name: endpoint.glance for endpoint in client().pool.endpoints} if self._knows else {}
 
     def _look(self) -> None:
         upstreams = self._watch.look()

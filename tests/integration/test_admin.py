@@ -38,7 +38,7 @@ def test_a_new_keys_secret_is_shown_once(admin: Client, alice: Person) -> None:
 
 
 def test_a_key_is_revoked_by_an_action(admin: Client, alice: Person) -> None:
-    form = {"action": "revoke", "_selected_action": [alice.key.pk]}
+    form = {"action": "revoke", "confirmed": "revoke", "_selected_action": [alice.key.pk]}
 
     admin.post("/admin/projects/apikey/", form)
 

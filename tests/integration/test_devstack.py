@@ -18,7 +18,7 @@ from apps.devstack import pids, postgres, private
 from apps.devstack.layout import PROJECT_ROOT
 
 T = TypeVar("T")
-APP = {"web", "worker-1", "worker-2", "control", "sweeps", "beat"}
+APP = {"web", "worker-1", "worker-2", "control", "sweeps", "beat", "flower"}
 EMBEDDED = {"postgres", "redis", "supervisor"}
 UP_SECONDS = 120
 DOWN_SECONDS = 40
@@ -105,6 +105,9 @@ def test_its_dev_env_names_a_working_address_key_and_database(stack: Devstack, r
         "DATABASE_URL",
         "REDIS_URL",
         "METRICS_TOKEN",
+        "FLOWER_URL",
+        "FLOWER_USER",
+        "FLOWER_PASSWORD",
     ]
     assert list_batches(running) == 200
     with psycopg.connect(running["DATABASE_URL"]) as connection:
@@ -113,8 +116,16 @@ def test_its_dev_env_names_a_working_address_key_and_database(stack: Devstack, r
 
 
 def test_its_secrets_are_for_the_owner_only(stack: Devstack, running: dict[str, str]) -> None:
-    secrets = ["dev.env", "dev.key", "secret_key", "redis/valkey.conf", "run/processes.json", "postgres/password"]
-    secrets.append("metrics_token")
+    secrets = [
+        "dev.env",
+        "dev.key",
+        "secret_key",
+        "flower_password",
+        "metrics_token",
+        "redis/valkey.conf",
+        "run/processes.json",
+        "postgres/password",
+    ]
     assert {name: (stack.var_dir / name).stat().st_mode & 0o777 for name in secrets} == dict.fromkeys(secrets, 0o600)
 
 

@@ -380,7 +380,7 @@ def test_upstreams_are_switched_by_actions(admin: Client) -> None:
     rows = [new_row("a"), new_row("b", enabled=False)]
     selected = [row.pk for row in rows]
 
-    admin.post(LIST, {"action": "disable", "_selected_action": selected})
+    admin.post(LIST, {"action": "disable", "confirmed": "disable", "_selected_action": selected})
     assert not Upstream.objects.filter(enabled=True).exists()
     admin.post(LIST, {"action": "enable", "_selected_action": selected})
     assert Upstream.objects.filter(enabled=True).count() == 2
@@ -401,7 +401,7 @@ def test_an_onlooker_sees_no_key_and_changes_nothing(onlooker: Client) -> None:
     assert row.api_key_encrypted not in page.content.decode()
     assert onlooker.post(change_page(row), form()).status_code == 403
     assert onlooker.post(f"{LIST}{row.pk}/test/").status_code == 403
-    onlooker.post(LIST, {"action": "disable", "_selected_action": [row.pk]})
+    onlooker.post(LIST, {"action": "disable", "confirmed": "disable", "_selected_action": [row.pk]})
     assert Upstream.objects.get().enabled
 
 

@@ -14,6 +14,7 @@ from apps.batches import codes, heartbeat
 from apps.batches.journal import Entry
 from apps.batches.leases import Beat, Claim
 from apps.batches.models import Tally
+from apps.batches.outcomes import COMPLETED, outcomes
 from apps.batches.pipeline import parts
 from apps.batches.pipeline.parts import ERROR, KINDS, OUTPUT, InputLine, Parts, model_of, prefix_of
 from apps.batches.states import WaitingReason
@@ -262,15 +263,19 @@ class ChunkRun:
     def _keep(self, number: int, line: InputLine, name: str, result: Result) -> None:
         match result:
             case Completed():
+                outcomes.ended(COMPLETED)
                 text = parts.output_line(name, line.custom_id, result)
                 self._finished(Entry(number, OUTPUT, text, result.usage))
             case Failed():
+                outcomes.ended(result.code)
                 text = parts.error_line(name, line.custom_id, result)
                 self._finished(Entry(number, ERROR, text, NO_USAGE))
             case Unsent():
                 nobody.unsent += 1
                 self.unsent_reason = self.halted
-                self.parts.add(ERROR, number, parts.error_line(name, line.custom_id, unsent_error(self.halted, result)))
+                error = unsent_error(self.halted, result)
+                outcomes.ended(error.code)
+                self.parts.add(ERROR, number, parts.error_line(name, line.custom_id, error))
 
     def _finished(self, entry: Entry) -> None:
         self._record(entry)
