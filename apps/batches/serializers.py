@@ -113,4 +113,5 @@ def _output_expiry(value: Any) -> int | None:
         return None
     if not isinstance(value, dict):
         raise InvalidRequest(f"{field} must be an object", param=field)
-    return parse_expiry(value.get("anchor"), value.get("seconds"), field)
+    # An object says something: one without an anchor is wrong, unlike an upload's form without either field.
+    return parse_expiry(value.get("anchor") or "", value.get("seconds"), field)

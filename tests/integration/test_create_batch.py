@@ -326,6 +326,7 @@ def test_output_expiry_is_checked(alice: Person) -> None:
     assert sent({"anchor": "created_at", "seconds": 3_599}) == 400
     assert sent({"anchor": "now", "seconds": 3_600}) == 400
     assert sent(["created_at"]) == 400
+    assert sent({}) == sent({"anchor": None, "seconds": None}) == 400
 
 
 def test_unknown_fields_are_ignored(alice: Person) -> None:
