@@ -104,7 +104,7 @@ def _let_go(claim: Claim, error: str) -> None:
 def _run_claimed(claim: Claim, span: Span) -> Outcome:
     failpoints.reach("run.claimed")
     chunk = claim.chunk
-    chunk_run = ChunkRun(claim, _read_lines(chunk), traceparent=span.traceparent)
+    chunk_run = ChunkRun(claim, _read_lines(chunk), span.traceparent)
     if claim.epoch > 1:
         chunk_run.restore(journal.load(chunk.pk))
     with heartbeat.heartbeat.keep(chunk_run):

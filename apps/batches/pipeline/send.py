@@ -77,7 +77,7 @@ class ChunkRun:
     `beat` and `halt` may be called from any thread; all else runs on the loop's.
     """
 
-    def __init__(self, claim: Claim, lines: list[tuple[int, InputLine]], *, traceparent: str | None = None) -> None:
+    def __init__(self, claim: Claim, lines: list[tuple[int, InputLine]], traceparent: str | None = None) -> None:
         self.parts = Parts()
         self.usages: list[Usage] = []
         self.unflushed: deque[Entry] = deque()
