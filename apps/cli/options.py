@@ -10,6 +10,7 @@ from apps.cli import settings
 from apps.cli.api import Api
 from apps.cli.download import STDOUT, Destinations
 from apps.cli.exits import CliError, Exit
+from apps.cli.terminal import Terminal
 
 SERVER = "Server"
 BaseUrl = Annotated[
@@ -54,6 +55,13 @@ def connect(base_url: str | None, api_key: str | None, project_id: str | None, c
     """The server that options, environment and files name. Raises CliError."""
     given = {"base_url": base_url, "api_key": api_key, "project_id": project_id}
     return Api(settings.load(given, os.environ, config))
+
+
+def terminal(output: Path | None, *, as_json: bool) -> Terminal:
+    """For a command whose answers may go to stdout. Raises CliError."""
+    if as_json and output == STDOUT:
+        raise CliError("-o - and --json both want stdout: choose one", Exit.USAGE)
+    return Terminal(as_json=as_json, quiet_stdout=output == STDOUT)
 
 
 def destinations(output: Path | None, errors: Path | None, named_after: Path, *, force: bool) -> Destinations:

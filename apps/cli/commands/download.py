@@ -5,10 +5,8 @@ from pathlib import Path
 import typer
 
 from apps.cli import options
-from apps.cli.download import STDOUT
 from apps.cli.exits import CliError, Exit
 from apps.cli.follow import collect
-from apps.cli.terminal import Terminal
 
 
 def download(
@@ -27,8 +25,7 @@ def download(
 
     Without -o and --errors they go to BATCH.output.jsonl and BATCH.errors.jsonl.
     """
-    if as_json and output == STDOUT:
-        raise CliError("-o - and --json both want stdout: choose one", Exit.USAGE)
+    terminal = options.terminal(output, as_json=as_json)
     into = options.destinations(output, errors, Path(batch_id), force=force)
     api = options.connect(base_url, api_key, project_id, config)
     batch = api.batch(batch_id)
@@ -38,4 +35,4 @@ def download(
             f"To wait for it: zerobatch run --resume {batch.id} {into.options()}",
             Exit.NOT_COMPLETED,
         )
-    raise typer.Exit(collect(api, batch, into, Terminal(as_json=as_json, quiet_stdout=output == STDOUT)))
+    raise typer.Exit(collect(api, batch, into, terminal))

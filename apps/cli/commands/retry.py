@@ -11,7 +11,6 @@ from apps.batches.codes import CANCELLED
 from apps.cli import download, options, results, submit
 from apps.cli.api import Api, Refused
 from apps.cli.batch import Batch
-from apps.cli.download import STDOUT
 from apps.cli.exits import CliError, Exit, FileTrouble
 from apps.cli.follow import follow
 from apps.cli.terminal import Terminal, count
@@ -49,7 +48,7 @@ def retry(
     Passing are timeout, internal_error, rate_limit_exceeded and batch_expired. Without -o and --errors the new results
     go to BATCH.retry.output.jsonl and BATCH.retry.errors.jsonl; give them to merge, after the first ones.
     """
-    terminal = Terminal(as_json=as_json, quiet_stdout=output == STDOUT)
+    terminal = options.terminal(output, as_json=as_json)
     into = options.destinations(output, errors, Path(f"{batch_id}.retry"), force=force)
     api = options.connect(base_url, api_key, project_id, config)
     old = _ended(api, batch_id)

@@ -6,10 +6,8 @@ from typing import Annotated
 import typer
 
 from apps.cli import options, submit
-from apps.cli.download import STDOUT
 from apps.cli.exits import CliError, Exit
 from apps.cli.follow import follow
-from apps.cli.terminal import Terminal
 
 
 def run(
@@ -39,9 +37,7 @@ def run(
 
     Without -o and --errors the answers go to INPUT's name with .output.jsonl, failed lines to .errors.jsonl.
     """
-    if as_json and output == STDOUT:
-        raise CliError("-o - and --json both want stdout: choose one", Exit.USAGE)
-    terminal = Terminal(as_json=as_json, quiet_stdout=output == STDOUT)
+    terminal = options.terminal(output, as_json=as_json)
     named_after = path or (Path(resume) if resume else None)
     if named_after is None:
         raise CliError("name an input, or a batch to --resume", Exit.USAGE)

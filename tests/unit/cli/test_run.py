@@ -221,6 +221,7 @@ def test_a_pipe_cannot_be_an_input(cli: Cli, server: FakeBatchApi, tmp_path: Pat
         (["run"], 2, "name an input, or a batch to --resume"),
         (["run", "nowhere.jsonl"], 8, "cannot read nowhere.jsonl: No such file or directory"),
         (["run", "a.jsonl", "-o", "-", "--json"], 2, "choose one"),
+        (["retry", "batch_1", "-o", "-", "--json"], 2, "choose one"),
         (["run", "a.jsonl", "-o", "x", "--errors", "x"], 2, "--errors must name a file, and another one than -o"),
     ],
 )
