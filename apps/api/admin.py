@@ -36,7 +36,6 @@ class ListAdmin(admin.ModelAdmin):
     paginator = BoundedPaginator
     list_per_page = 50
     list_max_show_all = 0
-    actions_selection_counter = False  # nor "select all 2,000,000": an action is for what one can see
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """The rows of the page that is shown are completed by `prepare`, together."""

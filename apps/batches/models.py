@@ -129,10 +129,12 @@ class ChunkQuerySet(models.QuerySet["Chunk"]):
         Of no known state; running without a lease, or with one that ends later than any heartbeat would say.
         """
         beyond = Now() + timedelta(seconds=2 * settings.LEASE_SECONDS)
-        odd = ~Q(state__in=list(ChunkState))
-        held_by_nobody = Q(state=ChunkState.RUNNING) & (Q(lease_expires_at=None) | Q(lease_expires_at__gt=beyond))
-        # The first condition is the index's, which the planner does not see in the second.
-        return self.filter(~Q(state=ChunkState.DONE), odd | held_by_nobody)
+        odd = Chunk.objects.filter(~Q(state=ChunkState.DONE), ~Q(state__in=list(ChunkState)))
+        held_by_nobody = Chunk.objects.filter(
+            Q(lease_expires_at=None) | Q(lease_expires_at__gt=beyond), state=ChunkState.RUNNING
+        )
+        # Two searches, each in the index that is for it; as one condition, every open chunk would be looked at.
+        return self.filter(pk__in=odd.values("pk").union(held_by_nobody.values("pk")))
 
 
 class Chunk(TallyFields):

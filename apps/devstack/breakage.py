@@ -17,7 +17,7 @@ from apps.upstreams.models import Upstream
 OPERATOR = "operator"
 NOBODY = "http://127.0.0.1:9/v1"
 """The discard port: nobody listens there."""
-CRAWLER_BATCHES, CRAWLER_LINES = 6, 600
+CRAWLER_BATCHES, CRAWLER_LINES = 6, 2_000
 
 
 class Broken(NamedTuple):

@@ -88,8 +88,14 @@ class ChunkAdmin(LookOnlyAdmin):
     list_per_page = 100
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
-        """Of one batch in their order; of all the latest first. Both are an index's."""
-        return ("index",) if OF_A_BATCH in request.GET else ("-pk",)
+        """As an index has them: a batch's in their order, those of a state by batch, and of all the latest first.
+
+        With the latest first for a state that few have, Postgres would walk through all the others to find them.
+        """
+        if OF_A_BATCH in request.GET:
+            return ("index",)
+        is_narrow = "trouble" in request.GET or request.GET.get("state__exact", ChunkState.DONE) != ChunkState.DONE
+        return ("batch_id", "index") if is_narrow else ("-pk",)
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("batches.change_batch"))
