@@ -113,13 +113,13 @@ class _PinnedAdapter(HTTPAdapter):
     def __exit__(self, *_: TracebackType | type[BaseException] | BaseException | None) -> None:
         self.close()
 
-    def build_connection_pool_key_attributes(self, *_: Any, **__: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
         to = self._target
         tls = {"ssl_context": _trust(), "server_hostname": to.host} if to.scheme == "https" else {}
         return {"scheme": to.scheme, "host": to.address, "port": to.port}, tls
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        pool = super().get_connection_with_tls_context(*args, **kwargs)
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
         pool.ConnectionCls = _watched(pool.ConnectionCls, self._deadline)
         return pool
 

@@ -13,7 +13,7 @@ import trustme
 
 from apps.webhooks import addresses, delivery, post
 from apps.webhooks.addresses import Refused, resolve
-from apps.webhooks.models import Delivery, WebhookEndpoint
+from apps.webhooks.models import Delivery, EventType, WebhookEndpoint
 from tests.conftest import Person, error_of
 from tests.fakes.raw import Connection, RawServer, serving
 from tests.fakes.receiver import Receiver
@@ -345,5 +345,5 @@ def test_only_the_beginning_of_an_answer_is_read_and_kept(alice: Person, setting
 def test_a_test_of_an_endpoint_is_judged_like_a_delivery(alice: Person, listener: RawServer) -> None:
     endpoint = endpoint_of(alice, url=f"https://127.0.0.1:{listener.port}/")
 
-    assert delivery.sample(endpoint, delivery.EventType.BATCH_FAILED).status is None
+    assert delivery.sample(endpoint, EventType.BATCH_FAILED).status is None
     assert listener.connections == 0
