@@ -73,6 +73,6 @@ class DeliveryAdmin(LookOnlyAdmin):
         for row in reachable:
             self.log_change(request, row, "Sent again.")
         left = rows.count() - (sent := outbox.send_again(reachable))
-        self.message_user(request, f"{sent} deliveries will be sent within seconds, unless their endpoint is paused.")
+        self.message_user(request, f"{sent} deliveries are sent within seconds, or once their endpoint is active.")
         if left:
             self.message_user(request, f"{left} were left alone: their endpoint is deleted.", messages.WARNING)

@@ -14,7 +14,7 @@ from apps.webhooks.models import Delivery, DeliveryState, WebhookEndpoint
 log = structlog.get_logger(__name__)
 
 MOST_AT_ONCE = 1_000
-MOST_PURGED = 10_000
+MOST_PURGED = 50_000
 OVERDUE = timedelta(hours=2)
 """What is pending so long after its `give_up_at` belongs to an endpoint that is paused or disabled."""
 DELETED_FOR = timedelta(days=1)
@@ -47,7 +47,7 @@ def purge() -> None:
     )
     kept = timedelta(days=settings.WEBHOOK_RETENTION_DAYS)
     old = Delivery.objects.exclude(state=DeliveryState.PENDING).filter(created_at__lt=Now() - kept)
-    Delivery.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:MOST_PURGED])).delete()
+    Delivery.objects.filter(pk__in=old.values("pk")[:MOST_PURGED]).delete()
     WebhookEndpoint.objects.filter(deleted_at__lt=Now() - DELETED_FOR).delete()
     if given_up:
         log.warning("webhooks given up", deliveries=given_up)
