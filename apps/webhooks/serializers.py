@@ -1,9 +1,14 @@
 """The endpoint as the wire shows it, and the requests that make and change one (wire.md §9)."""
 
+import re
 from typing import Any
 
 from apps.api.errors import InvalidRequest
 from apps.webhooks.models import MOST_NAME_CHARACTERS, EventType, WebhookEndpoint
+
+KEEP_OLD = "keep_old_secret_active_for_24_hours"
+# Control characters, and what is no character at all: half a surrogate pair.
+_UNSTORABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def endpoint_json(endpoint: WebhookEndpoint) -> dict[str, Any]:
@@ -38,11 +43,10 @@ def parse_update(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse_keep_old(data: dict[str, Any]) -> bool:
-    """`keep_old_secret_active_for_24_hours`, false if it was not sent. Raises InvalidRequest."""
-    field = "keep_old_secret_active_for_24_hours"
-    value = data.get(field, False)
+    """KEEP_OLD, false if it was not sent. Raises InvalidRequest."""
+    value = data.get(KEEP_OLD, False)
     if not isinstance(value, bool):
-        raise InvalidRequest(f"{field} must be true or false", param=field)
+        raise InvalidRequest(f"{KEEP_OLD} must be true or false", param=KEEP_OLD)
     return value
 
 
@@ -54,10 +58,12 @@ def parse_event_type(value: Any, param: str = "event_type") -> EventType:
 
 
 def _name(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or not value:
         raise InvalidRequest("name is required", param="name")
-    if len(value) > MOST_NAME_CHARACTERS or not value.isprintable():  # a NUL or a lone surrogate is not
-        raise InvalidRequest(f"name must be at most {MOST_NAME_CHARACTERS} printable characters", param="name")
+    if len(value) > MOST_NAME_CHARACTERS or _UNSTORABLE.search(value):
+        raise InvalidRequest(
+            f"name must be at most {MOST_NAME_CHARACTERS} characters, none of them a control character", param="name"
+        )
     return value
 
 
