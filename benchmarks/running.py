@@ -24,6 +24,7 @@ GROUPS = {
     "worker": "workers",
     "control": "control",
     "sweeps": "sweeps + beat",
+    "webhooks": "webhooks",
     "beat": "sweeps + beat",
     "redis": "redis",
     "postgres": "postgres",

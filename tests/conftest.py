@@ -57,7 +57,11 @@ def witness() -> Iterator[FakeUpstream]:
 @pytest.fixture(scope="session")
 def stack(witness: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The whole product, once for all tests, on services of its own."""
-    environ = {"INFERENCE_BASE_URL": witness.base_url, "LEASE_SECONDS": str(LEASE_SECONDS)}
+    environ = {
+        "INFERENCE_BASE_URL": witness.base_url,
+        "LEASE_SECONDS": str(LEASE_SECONDS),
+        "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.1/32",  # where tests receive
+    }
     running = Stack(tmp_path_factory.mktemp("stack"), environ)
     yield running
     running.stop()

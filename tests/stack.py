@@ -37,7 +37,7 @@ FULL_DISK_BYTES = 1_000
 """A file may grow so far on a disk that is full: writes do fail, but not the first byte's."""
 TERMINAL = {"completed", "failed", "expired", "cancelled"}
 WORKERS = ("worker-1", "worker-2")
-CONSUMERS = (*WORKERS, "control", "sweeps")
+CONSUMERS = (*WORKERS, "control", "sweeps", "webhooks")
 
 Message = tuple[Any, ...]
 """A task's name and its arguments."""

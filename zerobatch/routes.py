@@ -5,7 +5,7 @@ from zlib import crc32
 
 from django.conf import settings
 
-SWEEPS = {"batches.resume", "batches.expire", "batches.purge", "files.purge"}
+SWEEPS = {"batches.resume", "batches.expire", "batches.purge", "files.purge", "webhooks.deliver", "webhooks.purge"}
 
 
 def route(name: str, args: tuple[Any, ...], *_: Any, **__: Any) -> dict[str, str]:
@@ -15,4 +15,6 @@ def route(name: str, args: tuple[Any, ...], *_: Any, **__: Any) -> dict[str, str
         return {"queue": f"chunks.{crc32(project_id.encode()) % settings.CHUNK_QUEUES}"}
     if name in SWEEPS:
         return {"queue": "sweeps"}
+    if name == "webhooks.send":  # waits for servers that are not ours: nothing of ours may wait behind it
+        return {"queue": "webhooks"}
     return {"queue": "control"}

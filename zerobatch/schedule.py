@@ -8,5 +8,7 @@ BEAT_SCHEDULE = {
     "resume": {"task": "batches.resume", "schedule": 10.0},
     "purge files": {"task": "files.purge", "schedule": 3600.0},
     "purge batches": {"task": "batches.purge", "schedule": 3600.0},
+    "purge webhooks": {"task": "webhooks.purge", "schedule": 3600.0},
+    "deliver": {"task": "webhooks.deliver", "schedule": 5.0},
     "expire": {"task": "batches.expire", "schedule": 10.0},
 }

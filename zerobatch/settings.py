@@ -33,6 +33,7 @@ INSTALLED_APPS = [
     "apps.projects",
     "apps.files",
     "apps.upstreams",
+    "apps.webhooks",
     "apps.batches",
     "apps.console",
     "apps.reference",
@@ -166,6 +167,7 @@ MAX_BATCH_BYTES = env.number("MAX_BATCH_BYTES", 209_715_200, least=1)
 MAX_LINE_BYTES = env.number("MAX_LINE_BYTES", 1_048_576, least=1)
 MAX_UPLOAD_BYTES = env.number("MAX_UPLOAD_BYTES", 104_857_600, least=1)
 COMPLETION_WINDOW_SECONDS = 24 * 60 * 60  # "24h", the only window there is
+MAX_WEBHOOK_ENDPOINTS = env.number("MAX_WEBHOOK_ENDPOINTS", 20, least=1)
 FILE_RETENTION_DAYS = env.number("FILE_RETENTION_DAYS", 30, least=1)
 ALLOWED_ENDPOINTS = env.words("ALLOWED_ENDPOINTS", "/v1/chat/completions")
 
@@ -184,6 +186,10 @@ INFERENCE_CONNECT_TIMEOUT = env.number("INFERENCE_CONNECT_TIMEOUT", 10, least=1)
 INFERENCE_READ_TIMEOUT = env.number("INFERENCE_READ_TIMEOUT", 600, least=1)
 INFERENCE_TRANSPORT = env.choice("INFERENCE_TRANSPORT", "curl", ("curl", "aiohttp"))
 INFERENCE_MAX_ATTEMPTS = env.number("INFERENCE_MAX_ATTEMPTS", 4, least=1)
+
+# --- Webhooks (wire.md §9) --------------------------------------------------------------------------------------------
+WEBHOOK_ALLOWED_NETWORKS = env.networks("WEBHOOK_ALLOWED_NETWORKS")
+WEBHOOK_RETENTION_DAYS = env.number("WEBHOOK_RETENTION_DAYS", 30, least=1)
 
 # --- Celery -----------------------------------------------------------------------------------------------------------
 REDIS_URL = env.url("REDIS_URL", "redis://127.0.0.1:6379/0", ("redis", "rediss"))

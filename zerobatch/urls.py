@@ -6,6 +6,7 @@ from django.urls import include, path
 urlpatterns = [
     path("v1/", include("apps.files.urls")),
     path("v1/", include("apps.batches.urls")),
+    path("v1/", include("apps.webhooks.urls")),
     path("", include("apps.observability.urls")),
     path("admin/", admin.site.urls),
     path("", include("apps.reference.urls")),

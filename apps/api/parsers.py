@@ -13,15 +13,18 @@ MAX_BODY_BYTES = 1_048_576
 MAX_LEVELS = 100  # of what we echo to clients, whose parsers have limits too
 
 
-def json_body(request: Request) -> dict[str, Any]:
+def json_body(request: Request, *, empty: dict[str, Any] | None = None) -> dict[str, Any]:
     """The request's JSON object, whatever its Content-Type: a curl without `-H` sends JSON labelled as a form.
 
-    Raises InvalidRequest `invalid_json` (also for an empty body), or TooLarge beyond 1 MB.
+    Raises InvalidRequest `invalid_json` (for an empty body too, unless `empty` is what it means), or TooLarge beyond
+    1 MB.
     """
     # Past DRF's parsers, which take an empty body for an empty form.
     raw = request._request.read(MAX_BODY_BYTES + 1)
     if len(raw) > MAX_BODY_BYTES:
         raise TooLarge(f"The request body exceeds {MAX_BODY_BYTES} bytes")
+    if not raw and empty is not None:
+        return empty
     return json_object(raw)
 
 

@@ -20,6 +20,8 @@ from apps.files import uploads
 from apps.files.models import File
 from apps.observability import failpoints, metrics
 from apps.projects.models import ApiKey, Project
+from apps.webhooks import outbox
+from apps.webhooks.models import EventType
 
 log = structlog.get_logger(__name__)
 
@@ -95,18 +97,26 @@ def move(batch_id: str, target: BatchStatus, **columns: Any) -> bool:
     """Moves the batch along an edge of states.py and stamps `<target>_at`; `columns` are written with it.
 
     One UPDATE, guarded by the sources of the edge: False means that somebody else moved the batch first, or that it is
-    terminal. When the batch ends, its hold on the input's bytes ends in the same transaction.
+    terminal. When the batch ends, its hold on the input's bytes ends in the same transaction, which also holds the
+    event for whoever is to be told (wire.md §9).
     """
     stamp = {f"{target.value}_at": Now()}
     with transaction.atomic():
         rows = Batch.objects.filter(pk=batch_id, status__in=sources(target))
         if not rows.update(status=target, **stamp, **columns):
             return False
-        if target in TERMINAL and target is not BatchStatus.FAILED:
-            uploads.release(Batch.objects.values_list("input_file_id", flat=True).get(pk=batch_id))
+        if target in TERMINAL:
+            _end(batch_id, target)
     transaction.on_commit(partial(metrics.BATCHES_MOVED.add, target.value))
     log.info("batch moved", batch_id=batch_id, status=target.value)
     return True
+
+
+def _end(batch_id: str, target: BatchStatus) -> None:
+    project_id, input_file_id = Batch.objects.values_list("project_id", "input_file_id").get(pk=batch_id)
+    if target is not BatchStatus.FAILED:  # a rejected input was never held
+        uploads.release(input_file_id)
+    outbox.record(project_id, EventType(f"batch.{target.value}"), batch_id)
 
 
 def cancel(batch: Batch) -> bool:

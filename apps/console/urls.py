@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from apps.console.views import batches, files, first_request, keys, new, session
+from apps.console.views import batches, files, first_request, keys, new, session, webhooks
 
 app_name = "console"
 
@@ -19,6 +19,11 @@ urlpatterns = [
     path("console/files/<str:file_id>/delete", files.delete, name="delete"),
     path("console/keys", keys.keys, name="keys"),
     path("console/keys/<str:prefix>/revoke", keys.revoke, name="revoke"),
+    path("console/webhooks", webhooks.webhooks, name="webhooks"),
+    path("console/webhooks/<str:endpoint_id>/rotate", webhooks.rotate, name="webhook_rotate"),
+    path("console/webhooks/<str:endpoint_id>/test", webhooks.test, name="webhook_test"),
+    path("console/webhooks/<str:endpoint_id>/delete", webhooks.delete, name="webhook_delete"),
+    path("console/deliveries/<str:delivery_id>/send-again", webhooks.send_again, name="webhook_send_again"),
     path("console/first-request", first_request.first_request, name="first_request"),
     path("console/project", session.project, name="project"),
     path("console/sign-in", session.sign_in, name="sign_in"),

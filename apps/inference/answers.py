@@ -56,13 +56,15 @@ def classify(answer: Answer, *, now: Callable[[], float] = time.time) -> Verdict
     return Retry(cause, CODES_WHEN_ATTEMPTS_END.get(answer.status, "internal_error"), fault.param)
 
 
-def retry_after(value: str | None, now: Callable[[], float] = time.time) -> float | None:
-    """Seconds to wait by `Retry-After`, delta-seconds or HTTP date, at most 300; None if it says nothing usable."""
+def retry_after(
+    value: str | None, now: Callable[[], float] = time.time, *, most: float = RETRY_AFTER_CAP_SECONDS
+) -> float | None:
+    """Seconds to wait by `Retry-After`, delta-seconds or HTTP date; None if it says nothing usable."""
     if value is None:
         return None
     value = value.strip()
     seconds = float(value) if _SECONDS.fullmatch(value) else _seconds_until(value, now)
-    return None if seconds is None or seconds < 0 else min(seconds, RETRY_AFTER_CAP_SECONDS)
+    return None if seconds is None or seconds < 0 else min(seconds, most)
 
 
 def _judge_success(answer: Answer) -> Completed | Retry:

@@ -50,5 +50,7 @@ def logging_config(*, level: str, style: str) -> dict[str, Any]:
             "celery.worker.strategy": {"level": "WARNING"},
             # Nor does "sending due task", six times a minute for ever.
             "celery.beat": {"level": "WARNING"},
+            # It would show the URLs of webhooks, which may hold their tenant's secret.
+            "urllib3.connectionpool": {"level": "ERROR"},
         },
     }

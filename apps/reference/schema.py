@@ -15,12 +15,15 @@ from apps.batches import openapi as batches
 from apps.batches.views import BatchesView, BatchView, CancelView
 from apps.files import openapi as files
 from apps.files.views import FileContentView, FilesView, FileView
+from apps.webhooks import openapi as webhooks
+from apps.webhooks.views import EndpointsView, EndpointView, EventTypesView, RotateSecretView, TestView
 
-SCHEMAS = {**api.COMPONENTS, **files.COMPONENTS, **batches.COMPONENTS}
+SCHEMAS = {**api.COMPONENTS, **files.COMPONENTS, **batches.COMPONENTS, **webhooks.COMPONENTS}
 TAGS = [
     {"name": files.FIRST_BATCH, "description": "Four calls, from a file to its results: try them here, top to bottom."},
     {"name": files.FILES, "description": "Inputs that were uploaded, results and errors to download."},
     {"name": batches.BATCHES, "description": "What is done with them."},
+    {"name": webhooks.WEBHOOKS, "description": "Who is told when a batch ends."},
 ]
 
 
@@ -32,6 +35,11 @@ DESCRIBED: dict[Any, dict[str, Any]] = {
     BatchesView: {"POST": batches.create, "GET": batches.list_batches},
     BatchView: {"GET": batches.retrieve},
     CancelView: {"POST": batches.cancel},
+    EndpointsView: {"POST": webhooks.create, "GET": webhooks.list_endpoints},
+    EndpointView: {"GET": webhooks.retrieve, "POST": webhooks.update, "DELETE": webhooks.delete},
+    RotateSecretView: {"POST": webhooks.rotate_secret},
+    TestView: {"POST": webhooks.test},
+    EventTypesView: {"GET": webhooks.list_event_types},
 }
 
 

@@ -210,6 +210,7 @@ PAGES = {
     "new": "/console/batches/new",
     "files": "/console/files",
     "keys": "/console/keys",
+    "webhooks": "/console/webhooks",
     "first-request": "/console/first-request",
     "not-found": "/console/batches/batch_unknown",
 }

@@ -17,12 +17,13 @@ from apps.files.models import File
 from apps.projects.models import ApiKey, Project
 from tests.conftest import Person, line, uploaded
 from tests.integration.conftest import holder, new_batch, text_of
+from tests.integration.test_webhooks import endpoint_of, happen
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NAMING = [route for route in urlpatterns if route.pattern.converters.keys() - {"rest"}]
 """Paths that name a batch, a file or a key."""
-PAGES = ["/", "/console/batches/new", "/console/files", "/console/keys", "/console/first-request"]
+PAGES = ["/", "/console/batches/new", "/console/files", "/console/keys", "/console/webhooks", "/console/first-request"]
 
 
 @pytest.fixture(params=["member", "key"])
@@ -151,7 +152,14 @@ def test_no_path_leads_to_what_is_anothers(
 ) -> None:
     """Also a page that is yet to be written: it must answer 404 for another project's ids, and change nothing."""
     batch = new_batch(charlie, [line()])
-    theirs = {"batch_id": batch.pk, "file_id": batch.input_file_id, "prefix": charlie.key.prefix}
+    endpoint = endpoint_of(charlie)
+    theirs = {
+        "batch_id": batch.pk,
+        "file_id": batch.input_file_id,
+        "prefix": charlie.key.prefix,
+        "endpoint_id": endpoint.pk,
+        "delivery_id": str(happen(charlie).pk),
+    }
     refusal = 403 if route.name == "revoke" and "console_key" in viewer.session else 404
     started.clear()
 
@@ -162,6 +170,7 @@ def test_no_path_leads_to_what_is_anothers(
     assert started == []
     assert charlie.client.get(f"/v1/batches/{batch.pk}").json()["status"] == "in_progress"
     assert charlie.client.get(f"/v1/files/{batch.input_file_id}").status_code == 200
+    assert charlie.client.get(f"/v1/webhook_endpoints/{endpoint.pk}").json()["signing_secret_hint"] == "whsec_…"
 
 
 def test_errors_of_the_console_are_pages_and_those_of_the_api_are_not(member: Client) -> None:

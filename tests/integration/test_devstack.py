@@ -18,7 +18,7 @@ from apps.devstack import pids, postgres, private
 from apps.devstack.layout import PROJECT_ROOT
 
 T = TypeVar("T")
-APP = {"web", "worker-1", "worker-2", "control", "sweeps", "beat", "flower"}
+APP = {"web", "worker-1", "worker-2", "control", "sweeps", "webhooks", "beat", "flower"}
 EMBEDDED = {"postgres", "redis", "supervisor"}
 UP_SECONDS = 120
 DOWN_SECONDS = 40

@@ -23,7 +23,7 @@ def test_celery_workers_are_pinged_and_beat_is_not() -> None:
 
 def test_every_worker_of_our_procfile_is_pinged() -> None:
     text = (PROJECT_ROOT / "Procfile").read_text()
-    assert procfile.pinged(text, workers=1) == ["worker-1", "control", "sweeps"]
+    assert procfile.pinged(text, workers=1) == ["worker-1", "control", "sweeps", "webhooks"]
 
 
 def test_this_pythons_programs_come_first_on_the_path() -> None:

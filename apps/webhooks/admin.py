@@ -1,0 +1,78 @@
+"""Endpoints and the log of deliveries in the admin, to look at, to switch and to send again."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest
+
+from apps.api.admin import LookOnlyAdmin
+from apps.webhooks import outbox
+from apps.webhooks.models import Delivery, EndpointQuerySet, WebhookEndpoint
+
+
+@admin.register(WebhookEndpoint)
+class WebhookEndpointAdmin(LookOnlyAdmin):
+    """Created and changed through the API only, by whoever gets the secret."""
+
+    list_display = ("name", "id", "project", "url", "state", "state_reason", "failures", "created_at")
+    list_select_related = ("project",)
+    search_fields = ("id", "name", "url", "project__name")
+    actions = ("enable", "disable")
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[WebhookEndpoint]":
+        return WebhookEndpoint.objects.live().order_by("-created_at")
+
+    def has_switch_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("webhooks.change_webhookendpoint")
+
+    @admin.action(description="Enable: send what waits, from now on", permissions=["switch"])
+    def enable(self, request: HttpRequest, rows: EndpointQuerySet) -> None:
+        for row in rows:
+            self.log_change(request, row, "Enabled.")
+        self.message_user(request, f"{rows.reopen()} endpoints enabled.")
+
+    @admin.action(description="Disable: send nothing, and note no new events", permissions=["switch"])
+    def disable(self, request: HttpRequest, rows: EndpointQuerySet) -> None:
+        active = list(rows.filter(disabled_at=None))
+        for row in active:
+            self.log_change(request, row, "Disabled.")
+        rows.filter(disabled_at=None).update(disabled_at=Now(), disabled_because="an operator disabled it")
+        self.message_user(request, f"{len(active)} endpoints disabled.")
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(LookOnlyAdmin):
+    """The delivery log."""
+
+    list_display = (
+        "event_id",
+        "event_type",
+        "batch_id",
+        "endpoint",
+        "state",
+        "attempts",
+        "due_at",
+        "last_status",
+        "last_error",
+        "created_at",
+    )
+    list_select_related = ("endpoint",)
+    list_filter = ("state", "event_type")
+    search_fields = ("event_id", "batch_id", "endpoint__id")
+    ordering = ("-created_at", "-id")
+    actions = ("send_again",)
+
+    def has_redeliver_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("webhooks.change_delivery")
+
+    @admin.action(description="Send again, with the same webhook-id", permissions=["redeliver"])
+    def send_again(self, request: HttpRequest, rows: QuerySet[Any]) -> None:
+        reachable = rows.filter(endpoint__deleted_at=None)
+        for row in reachable:
+            self.log_change(request, row, "Sent again.")
+        left = rows.count() - (sent := outbox.send_again(reachable))
+        self.message_user(request, f"{sent} deliveries are sent within seconds, or once their endpoint is active.")
+        if left:
+            self.message_user(request, f"{left} were left alone: their endpoint is deleted.", messages.WARNING)
