@@ -169,7 +169,7 @@ BATCHES_MOVED = Counted(
 SWEEP_RUNS = Counted(
     "sweep_runs_total",
     "Runs of a sweep that have ended.",
-    sweep=("resume", "expire", "purge_batches", "purge_files"),
+    sweep=("resume", "expire", "purge_batches", "purge_files", "deliver_webhooks", "purge_webhooks"),
     outcome=("ok", "failed"),
 )
 SWEEP_FOUND = Counted(
@@ -177,6 +177,12 @@ SWEEP_FOUND = Counted(
     "What sweeps have found: chunks whose lease ran out, chunks without a message, batches to assemble, batches past "
     "their deadline or cancelling, things to remove.",
     found=("expired_leases", "unsent_chunks", "unassembled_batches", "overdue_batches", "removable"),
+)
+
+WEBHOOK_ATTEMPTS = Counted(
+    "webhook_attempts_total",
+    "Attempts to deliver an event: answered 2xx, answered otherwise, or not answered.",
+    outcome=("delivered", "refused", "unanswered"),
 )
 
 # --- The API: counted by the web processes together ------------------------------------------------------------------
@@ -212,7 +218,7 @@ WORKERS = _gauge("workers", "Processes that take chunks and have written to Post
 QUEUE_DEPTH = _gauge(
     "queue_depth",
     "Messages that wait in Redis.",
-    queue=("control", "sweeps", *(f"chunks.{shard}" for shard in range(settings.CHUNK_QUEUES))),
+    queue=("control", "sweeps", "webhooks", *(f"chunks.{shard}" for shard in range(settings.CHUNK_QUEUES))),
 )
 
 Source = Callable[[], Iterable[Metric]]

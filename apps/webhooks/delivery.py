@@ -13,6 +13,7 @@ from django.db.models.functions import Coalesce, Least, Now
 from apps.api.encryption import Undecryptable
 from apps.api.ids import new_id
 from apps.inference.answers import retry_after
+from apps.observability import metrics
 from apps.webhooks.addresses import Refused, resolve
 from apps.webhooks.models import Delivery, DeliveryState, EventType, WebhookEndpoint
 from apps.webhooks.post import Unanswered, post
@@ -48,6 +49,13 @@ class Outcome(NamedTuple):
     @property
     def is_success(self) -> bool:
         return self.status is not None and 200 <= self.status < 300
+
+    @property
+    def kind(self) -> str:
+        """How the metric calls it."""
+        if self.is_success:
+            return "delivered"
+        return "unanswered" if self.status is None else "refused"
 
     @property
     def complaint(self) -> str:
@@ -127,7 +135,8 @@ def _take(endpoint: WebhookEndpoint) -> Delivery | None:
 
 
 def _note(endpoint: WebhookEndpoint, delivery: Delivery, outcome: Outcome) -> None:
-    """Writes down what came of it. The one place where results of attempts are known: what counts them belongs here."""
+    """Writes down and counts what came of it; the one place that learns it."""
+    metrics.WEBHOOK_ATTEMPTS.add(outcome.kind)
     seen: dict[str, Any] = {
         "last_status": outcome.status,
         "last_error": "" if outcome.is_success else outcome.complaint,

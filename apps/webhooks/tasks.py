@@ -2,12 +2,14 @@
 
 from celery import shared_task
 
+from apps.observability import metrics
 from apps.observability.pileup import once_a_round
 from apps.webhooks import delivery, sweeps
 
 
 @shared_task(name="webhooks.deliver", ignore_result=True)
 @once_a_round
+@metrics.sweep("deliver_webhooks")
 def deliver() -> None:
     for endpoint_id in sweeps.due():
         send.delay(endpoint_id)
@@ -20,5 +22,6 @@ def send(endpoint_id: str) -> None:
 
 @shared_task(name="webhooks.purge", ignore_result=True)
 @once_a_round
+@metrics.sweep("purge_webhooks")
 def purge() -> None:
     sweeps.purge()

@@ -159,7 +159,8 @@ def test_flower_shows_the_running_chunks_of_a_batch_and_asks_for_a_password(
     window = new_window(http_credentials={"username": "operator", "password": PASSWORD})
     window.base = flower
     page = window.go("/workers")
-    expect(page.get_by_role("link", name="worker-").first).to_be_visible(timeout=PATIENCE)
+    # A worker tells of its tasks from when Flower has heard of it: both must, before there are any.
+    expect(page.get_by_role("link", name="worker-")).to_have_count(2, timeout=PATIENCE)
 
     witness.gate.close()
     try:

@@ -150,7 +150,8 @@ def test_the_command_line_s_page(checkout: Path, env: dict[str, str]) -> None:
 
 
 def test_make_up_starts_what_the_tests_start(env: dict[str, str]) -> None:
-    said = subprocess.run(["make", "-n", "up"], cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
+    asked = ["make", "--no-print-directory", "-n", "up"]
+    said = subprocess.run(asked, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
 
     assert re.search(r"manage.py devstack\b", said.splitlines()[-1])
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.core.files.storage import default_storage
 
+from apps.batches import tasks
 from apps.batches.models import Batch, Chunk
 from apps.files.models import File
 from tests.conftest import Person, create_batch, error_of, jsonl, line, uploaded
@@ -363,9 +364,16 @@ def test_a_file_deleted_while_it_is_checked_makes_no_batch(alice: Person, monkey
     assert not Batch.objects.exists()
 
 
-def test_work_is_announced_only_after_the_commit(alice: Person, django_capture_on_commit_callbacks: Any) -> None:
+def test_work_is_announced_only_after_the_commit(
+    alice: Person, django_capture_on_commit_callbacks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announced: list[str] = []
+    monkeypatch.setattr(tasks.start, "delay", announced.append)
     file_id = uploaded(alice, jsonl([line()]))
     with django_capture_on_commit_callbacks() as callbacks:
-        create_batch(alice, file_id)
+        batch_id = create_batch(alice, file_id).json()["id"]
+    assert announced == []
 
-    assert len(callbacks) == 1
+    for callback in callbacks:
+        callback()
+    assert announced == [batch_id]
