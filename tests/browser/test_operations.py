@@ -16,7 +16,7 @@ from apps.devstack import ports, sham
 from tests.browser.conftest import Window
 from tests.conftest import jsonl, line
 from tests.fakes.upstream import FakeUpstream
-from tests.stack import ROOT, Stack, finished, wait_until
+from tests.stack import ROOT, WORKERS, Stack, finished, wait_until
 
 PASSWORD = "correct horse battery"
 PATIENCE = 30_000
@@ -159,8 +159,8 @@ def test_flower_shows_the_running_chunks_of_a_batch_and_asks_for_a_password(
     window = new_window(http_credentials={"username": "operator", "password": PASSWORD})
     window.base = flower
     page = window.go("/workers")
-    # A worker tells of its tasks from when Flower has heard of it: both must, before there are any.
-    expect(page.get_by_role("link", name="worker-")).to_have_count(2, timeout=PATIENCE)
+    expect(page.get_by_role("link", name="worker-").first).to_be_visible(timeout=PATIENCE)
+    wait_until(lambda: all(tells_of_tasks(stack, name) for name in WORKERS), "Flower has asked for events of tasks")
 
     witness.gate.close()
     try:
@@ -174,6 +174,12 @@ def test_flower_shows_the_running_chunks_of_a_batch_and_asks_for_a_password(
     finally:
         witness.gate.open()
     assert finished(sdk, batch).status == "completed"
+
+
+def tells_of_tasks(stack: Stack, name: str) -> bool:
+    """From when Flower asks it to, seconds after it is first seen there."""
+    since_it_started = (stack.var_dir / "log" / f"{name}.log").read_text().rpartition(" ready.")[2]
+    return "Events of group {task} enabled" in since_it_started
 
 
 def shown_chunks(flower: str, batch_id: str) -> list[str]:
