@@ -75,7 +75,7 @@ def queue_depths() -> dict[str, int]:
 
 
 def queues() -> list[str]:
-    return ["control", "sweeps", *(f"chunks.{shard}" for shard in range(settings.CHUNK_QUEUES))]
+    return ["control", "sweeps", "webhooks", *(f"chunks.{shard}" for shard in range(settings.CHUNK_QUEUES))]
 
 
 def _rows(query: str) -> list[tuple[Any, ...]]:

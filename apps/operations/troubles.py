@@ -10,7 +10,14 @@ from django.utils import timezone
 from apps.batches.overview import FINALIZING_SLOW
 from apps.operations.board import Board
 
-SWEEP_EVERY = {"batches.resume": 10, "batches.expire": 10, "batches.purge": 3600, "files.purge": 3600}
+SWEEP_EVERY = {
+    "batches.resume": 10,
+    "batches.expire": 10,
+    "batches.purge": 3600,
+    "files.purge": 3600,
+    "webhooks.deliver": 5,
+    "webhooks.purge": 3600,
+}
 """Seconds, as in zerobatch/schedule.py; a test compares them."""
 QUEUE_LONG = 100
 
