@@ -57,7 +57,7 @@ class Side:
             "batches, failed (none)": f"{batches}?status__exact=failed",
             "batches, not ended": f"{batches}?trouble=open",
             "batches, by id": f"{batches}?q={self.batch_id}",
-            "one batch": f"{batches}{self.batch_id}/change/",
+            "one batch": f"{batches}{self.batch_id.replace('_', '_5F')}/change/",
             "chunks": chunks,
             "chunks of a batch": f"{chunks}?batch__id__exact={self.batch_id}",
             "chunks, running": f"{chunks}?state__exact=running",

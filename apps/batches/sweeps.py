@@ -29,10 +29,7 @@ FORGOTTEN_AFTER = timedelta(minutes=15)
 """A message older than this is repeated even if its queue is busy: a doubled one does no harm."""
 MOST_AT_ONCE = 5_000
 
-NAMES = (
-    *("batches.resume", "batches.expire", "batches.purge", "files.purge"),
-    *("webhooks.deliver", "webhooks.purge"),
-)
+NAMES = ("batches.resume", "batches.expire", "batches.purge", "files.purge", "webhooks.deliver", "webhooks.purge")
 """The tasks that sweep; each leaves a row that says when it last ended."""
 
 KEPT_AFTER_END = timedelta(hours=1)

@@ -208,4 +208,5 @@ def _queues() -> dict[str, int]:
     """Queue → messages that wait in it. `chunks` are all shards together."""
     depths = figures.queue_depths()
     chunks = sum(depth for name, depth in depths.items() if name.startswith("chunks."))
-    return {**{name: depths[name] for name in ("control", "sweeps", "webhooks")}, "chunks": chunks}
+    others = {name: depth for name, depth in depths.items() if not name.startswith("chunks.")}
+    return {**others, "chunks": chunks}

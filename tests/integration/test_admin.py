@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from django.contrib.admin.utils import quote
 from django.contrib.auth.models import User
 from django.test import Client
 
@@ -59,6 +60,6 @@ def test_every_list_can_be_seen_and_searched(admin: Client, alice: Person, model
 def test_rows_that_the_pipeline_owns_cannot_be_edited(admin: Client, alice: Person) -> None:
     batch = new_batch(alice, [line()])
 
-    assert admin.get(f"/admin/batches/batch/{batch.pk}/change/").status_code == 200
-    assert admin.post(f"/admin/batches/batch/{batch.pk}/change/", {"status": "failed"}).status_code == 403
+    assert admin.get(f"/admin/batches/batch/{quote(batch.pk)}/change/").status_code == 200
+    assert admin.post(f"/admin/batches/batch/{quote(batch.pk)}/change/", {"status": "failed"}).status_code == 403
     assert admin.post(f"/admin/files/file/{batch.input_file_id}/delete/", {"post": "yes"}).status_code == 403

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.admin.utils import quote
 from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
@@ -97,7 +98,7 @@ def test_a_chunk_broken_by_hand_is_found_on_the_dashboard_and_mended_by_resume(
 
     assert "1 chunk is broken by hand" in text_of(admin, "/admin/")
     assert batch.pk in text_of(admin, f"{CHUNKS}?trouble=broken")
-    assert "1 broken chunk" in text_of(admin, f"{BATCHES}{batch.pk}/change/")
+    assert "1 broken chunk" in text_of(admin, f"{BATCHES}{quote(batch.pk)}/change/")
     asked = act(admin, BATCHES, "resume", batch.pk)
 
     assert "1 chunks are broken" in asked
@@ -186,7 +187,7 @@ def test_who_may_only_look_is_offered_no_action_and_refused_one(alice: Person, s
     client.post(BATCHES, {"action": "cancel", "confirmed": "cancel", "_selected_action": [batch.pk]})
 
     assert Batch.objects.get().status == BatchStatus.IN_PROGRESS
-    assert 'value="Cancel"' not in text_of(client, f"{BATCHES}{batch.pk}/change/")
+    assert 'value="Cancel"' not in text_of(client, f"{BATCHES}{quote(batch.pk)}/change/")
     assert sent == []
 
 
@@ -196,18 +197,32 @@ def test_an_action_leads_back_to_its_page_and_nowhere_else(
     batch = open_batch(alice, [line()])
     form = {"action": "resume", "confirmed": "resume", "_selected_action": [batch.pk]}
 
-    back = admin.post(BATCHES, form | {"back": f"{BATCHES}{batch.pk}/change/"})
+    back = admin.post(BATCHES, form | {"back": f"{BATCHES}{quote(batch.pk)}/change/"})
     away = admin.post(BATCHES, form | {"back": "https://example.com/"})
 
-    assert back["Location"] == f"{BATCHES}{batch.pk}/change/"
+    assert back["Location"] == f"{BATCHES}{quote(batch.pk)}/change/"
     assert away["Location"] == BATCHES
+
+
+def test_a_batch_whose_id_looks_escaped_has_a_page_and_links_that_lead_to_it(admin: Client, alice: Person) -> None:
+    """The admin takes `_22` in a URL for a quotation mark, and ids are hexadecimal."""
+    template = new_batch(alice, [line()])
+    batch = Batch.objects.get(pk=template.pk)
+    batch.pk = "batch_22" + "a" * 22
+    batch.save(force_insert=True)
+    Chunk.objects.filter(batch=template).update(batch=batch)
+    page = f"{BATCHES}batch_5F22{'a' * 22}/change/"
+
+    assert f'href="{page}"' in text_of(admin, CHUNKS)
+    assert f'value="{page}"' in text_of(admin, page)
+    assert "its chunk is pending" in text_of(admin, page.replace("change", "line") + "?custom_id=request-1")
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("ended", [False, True], ids=["running", "ended"])
 def test_a_line_is_found_by_its_custom_id(admin: Client, alice: Person, upstream: FakeUpstream, ended: bool) -> None:
     batch = new_batch(alice, [line("first"), line('Grüße "2"'), ask("status-400", "bad")])
-    url = f"{BATCHES}{batch.pk}/line/"
+    url = f"{BATCHES}{quote(batch.pk)}/line/"
     assert "its chunk is pending" in text_of(admin, f"{url}?custom_id=first")
 
     run_batch(batch) if ended else run_chunks(batch)

@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
@@ -219,7 +220,7 @@ class BatchAdmin(LookOnlyAdmin):
         return [find, *super().get_urls()]
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **options: Any) -> HttpResponse:
-        batch = self.get_object(request, object_id)
+        batch = self.get_object(request, unquote(object_id))
         if batch is not None and self.has_view_permission(request, batch):
             self.prepare([batch])
             states = overview.chunks_by_state(batch)
@@ -249,7 +250,7 @@ class BatchAdmin(LookOnlyAdmin):
 
     def line_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """GET `?custom_id=`: where one line is. It shows no prompt and no answer."""
-        batch = self.get_object(request, object_id)
+        batch = self.get_object(request, unquote(object_id))
         if batch is None:
             raise Http404
         if not self.has_view_permission(request, batch):

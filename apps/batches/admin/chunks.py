@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.utils import quote
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
@@ -106,7 +107,7 @@ class ChunkAdmin(LookOnlyAdmin):
 
     @admin.display(description="batch")
     def batch_link(self, chunk: Any) -> SafeString:
-        url = reverse("admin:batches_batch_change", args=[chunk.batch_id])
+        url = reverse("admin:batches_batch_change", args=[quote(chunk.batch_id)])
         return format_html('<a href="{}">{}</a>', url, chunk.batch_id)
 
     @admin.display(description="lines ended")
