@@ -27,6 +27,14 @@ def upload(api: OpenAI, path: Path) -> str:
         return api.files.create(file=file, purpose="batch").id
 
 
+def upload_in_parts(api: OpenAI, path: Path) -> str:
+    """The new file's id; for files beyond what one upload may be."""
+    upload = api.uploads.upload_file_chunked(file=path, mime_type="application/jsonl", purpose="batch")
+    if upload.file is None:
+        raise ValueError(f"{upload.id} is {upload.status}, without a file")
+    return upload.file.id
+
+
 def create(api: OpenAI, file_id: str) -> Batch:
     return api.batches.create(input_file_id=file_id, endpoint=inputs.ENDPOINT, completion_window="24h")
 

@@ -166,6 +166,7 @@ MAX_BATCH_LINES = env.number("MAX_BATCH_LINES", 50_000, least=1)
 MAX_BATCH_BYTES = env.number("MAX_BATCH_BYTES", 209_715_200, least=1)
 MAX_LINE_BYTES = env.number("MAX_LINE_BYTES", 1_048_576, least=1)
 MAX_UPLOAD_BYTES = env.number("MAX_UPLOAD_BYTES", 104_857_600, least=1)
+MAX_PART_BYTES = env.number("MAX_PART_BYTES", 67_108_864, least=1)
 COMPLETION_WINDOW_SECONDS = 24 * 60 * 60  # "24h", the only window there is
 MAX_WEBHOOK_ENDPOINTS = env.number("MAX_WEBHOOK_ENDPOINTS", 20, least=1)
 FILE_RETENTION_DAYS = env.number("FILE_RETENTION_DAYS", 30, least=1)

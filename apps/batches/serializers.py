@@ -11,7 +11,7 @@ from apps.api.errors import InvalidRequest
 from apps.batches import reasons
 from apps.batches.lifecycle import BatchRequest
 from apps.batches.models import Batch, Chunk, Tally
-from apps.files.uploads import parse_expiry
+from apps.files.serializers import expiry_of
 from apps.projects.models import ApiKey, Project
 
 MOST_METADATA_BYTES = 16 * 1024
@@ -87,7 +87,7 @@ def parse_create(
         input_file_id=data["input_file_id"],
         endpoint=_storable(data["endpoint"]),
         metadata=_metadata(data.get("metadata", {})),
-        output_expires_after=_output_expiry(data.get("output_expires_after")),
+        output_expires_after=expiry_of(data.get("output_expires_after"), "output_expires_after"),
     )
 
 
@@ -105,13 +105,3 @@ def _metadata(value: Any) -> dict[str, Any]:
 def _bytes_of(value: dict[str, Any]) -> int:
     """Its size as compact UTF-8 JSON, which is how a client would count it."""
     return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"))
-
-
-def _output_expiry(value: Any) -> int | None:
-    field = "output_expires_after"
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        raise InvalidRequest(f"{field} must be an object", param=field)
-    # An object says something: one without an anchor is wrong, unlike an upload's form without either field.
-    return parse_expiry(value.get("anchor") or "", value.get("seconds"), field)

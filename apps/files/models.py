@@ -1,4 +1,4 @@
-"""A File: a row that names bytes in the object storage."""
+"""Rows that name bytes in the object storage: a File, and an Upload that becomes one."""
 
 from datetime import timedelta
 from functools import partial
@@ -56,6 +56,67 @@ class File(models.Model):
             models.Index(fields=["project", "-created_at", "-id"], name="file_newest_first"),
             models.Index(fields=["-created_at", "-id"], name="file_newest_of_all"),  # the admin's list
         )
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class UploadStatus(models.TextChoices):
+    PENDING = "pending"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class UploadQuerySet(models.QuerySet["Upload"]):
+    def open(self) -> "UploadQuerySet":
+        """What still takes parts, and may be completed or cancelled."""
+        return self.filter(status=UploadStatus.PENDING, expires_at__gt=Now())
+
+    def overdue(self) -> "UploadQuerySet":
+        """Past their hour, and not marked as expired yet."""
+        return self.filter(status=UploadStatus.PENDING, expires_at__lte=Now())
+
+
+class Upload(models.Model):
+    """A file on its way in parts (wire.md §5).
+
+    pending → completed (its File is registered in the same transaction) | cancelled | expired; each by one UPDATE in
+    in_parts.py, guarded by `open()` or `overdue()`, so that one of two that come at once is refused. One past
+    `expires_at` behaves as expired, whatever its status says. The row stays for audit.
+    """
+
+    id = models.CharField(primary_key=True, max_length=80, default=partial(new_id, "upload_"), editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="uploads")
+    filename = models.TextField()
+    bytes = models.BigIntegerField(help_text="as announced; the file must have as many")
+    file_expires_after = models.PositiveIntegerField(null=True, help_text="seconds")
+    status = models.CharField(max_length=20, choices=UploadStatus, default=UploadStatus.PENDING)
+    file = models.OneToOneField(File, on_delete=models.SET_NULL, null=True, related_name="+")
+    part_count = models.PositiveIntegerField(default=0)
+    received_bytes = models.BigIntegerField(default=0, help_text="in all parts, those sent twice included")
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+
+    objects = UploadQuerySet.as_manager()
+
+    class Meta:
+        indexes = (
+            models.Index(fields=["expires_at"], condition=Q(status=UploadStatus.PENDING), name="upload_pending"),
+        )
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class UploadPart(models.Model):
+    """One part of an upload. The row is written after its object and removed after it; an ended upload has none."""
+
+    id = models.CharField(primary_key=True, max_length=80, default=partial(new_id, "part_"), editable=False)
+    upload = models.ForeignKey(Upload, on_delete=models.CASCADE, related_name="parts")
+    bytes = models.BigIntegerField()
+    created_at = models.DateTimeField(default=timezone.now)
 
     def __str__(self) -> str:
         return self.id

@@ -1,10 +1,11 @@
-"""What the reference says of /v1/files (wire.md §4)."""
+"""What the reference says of /v1/files (wire.md §4) and /v1/uploads (wire.md §5)."""
 
 from django.conf import settings
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter
 
 from apps.api.errors import InvalidRequest, NotFound, RangeNotSatisfiable, TooLarge
 from apps.api.openapi import (
+    JSON,
     MAYBE_TIMESTAMP,
     STORAGE_AWAY,
     TIMESTAMP,
@@ -16,10 +17,12 @@ from apps.api.openapi import (
     query,
     ref,
 )
-from apps.files.models import Purpose
+from apps.files.in_parts import MOST_PARTS
+from apps.files.models import Purpose, UploadStatus
 from apps.files.uploads import LEAST_EXPIRY_SECONDS, MOST_EXPIRY_SECONDS
 
 FILES = "Files"
+UPLOADS = "Uploads"
 FIRST_BATCH = "Your first batch"
 JSONL = "application/jsonl"
 
@@ -43,6 +46,33 @@ COMPONENTS: dict[str, Schema] = {
             "status": {"const": "processed"},
             "expires_at": MAYBE_TIMESTAMP,
             "is_error": {"const": True, "description": "an error file's; absent otherwise"},
+        },
+    },
+    "Upload": {
+        "type": "object",
+        "required": [
+            *("id", "object", "bytes", "created_at", "filename", "purpose", "status", "expires_at", "file"),
+        ],
+        "properties": {
+            "id": {"type": "string", "pattern": "^upload_"},
+            "object": {"const": "upload"},
+            "bytes": {"type": "integer", "minimum": 1},
+            "created_at": TIMESTAMP,
+            "filename": {"type": "string"},
+            "purpose": {"const": "batch"},
+            "status": {"enum": list(UploadStatus.values)},
+            "expires_at": TIMESTAMP,
+            "file": {"description": "once it is completed", "anyOf": [{"type": "null"}, ref("File")]},
+        },
+    },
+    "UploadPart": {
+        "type": "object",
+        "required": ["id", "object", "created_at", "upload_id"],
+        "properties": {
+            "id": {"type": "string", "pattern": "^part_"},
+            "object": {"const": "upload.part"},
+            "created_at": TIMESTAMP,
+            "upload_id": {"type": "string"},
         },
     },
 }
@@ -167,4 +197,141 @@ content = operation(
         RangeNotSatisfiable("The file has 12345 bytes", headers={"Content-Range": "bytes */12345"}),
         STORAGE_AWAY,
     ],
+)
+
+UPLOAD_ID = path("upload_id", "An upload's id, such as `upload_5d0ac7ea1de8a3f0b7c1e2a4`.")
+NO_UPLOAD = {404: "There is no such upload: never was, or another project's"}
+UPLOAD_ERRORS = [
+    NotFound("Upload not found: upload_0", code="upload_not_found", param="upload_id"),
+    InvalidRequest("Upload is completed", code="upload_not_pending", param="upload_id"),
+]
+HAS_ENDED = "the upload is completed, cancelled or expired"
+
+BEGIN: Schema = {
+    "type": "object",
+    "required": ["bytes", "filename", "mime_type", "purpose"],
+    "properties": {
+        "bytes": {"type": "integer", "minimum": 1, "description": f"up to {settings.MAX_BATCH_BYTES:,}"},
+        "filename": {"type": "string", "pattern": "^[A-Za-z0-9_-]"},
+        "mime_type": {"type": "string", "examples": [JSONL]},
+        "purpose": {"const": "batch"},
+        "expires_after": {
+            "description": "when the file goes, from its completion on",
+            "anyOf": [
+                {"type": "null"},
+                {
+                    "type": "object",
+                    "required": ["anchor", "seconds"],
+                    "properties": {"anchor": ANCHOR, "seconds": SECONDS},
+                },
+            ],
+        },
+    },
+}
+
+PART: Schema = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {"data": {"type": "string", "format": "binary", "minLength": 1}},
+}
+
+COMPLETE: Schema = {
+    "type": "object",
+    "required": ["part_ids"],
+    "properties": {
+        "part_ids": {
+            "type": "array",
+            "minItems": 1,
+            "items": {"type": "string"},
+            "description": "in the order of the file",
+        },
+        "md5": {"type": ["string", "null"], "description": "of the whole file, in hex digits"},
+    },
+}
+
+begin_upload = operation(
+    name="uploads.create",
+    tags=[UPLOADS],
+    summary="Begin an upload in parts",
+    description=(
+        f"For files of up to {settings.MAX_BATCH_BYTES:,} bytes. The upload takes parts for an hour, and becomes a "
+        "file when it is completed."
+    ),
+    takes={JSON: BEGIN},
+    answers={200: (ref("Upload"), "The upload, pending")},
+    refuses={400: "A bad member", 413: "More bytes than a batch's input may have"},
+    errors=[
+        InvalidRequest('purpose must be "batch"', code="invalid_purpose", param="purpose"),
+        InvalidRequest("bytes must be a positive integer", param="bytes"),
+        InvalidRequest("The request body is not valid JSON", code="invalid_json"),
+        TooLarge(
+            f"The file exceeds the maximum of {settings.MAX_BATCH_BYTES} bytes for a batch's input",
+            code="file_too_large",
+            param="bytes",
+        ),
+    ],
+)
+
+add_part = operation(
+    name="uploads.parts.create",
+    tags=[UPLOADS],
+    summary="Add a part",
+    description=(
+        f"Up to {settings.MAX_PART_BYTES:,} bytes, several at once and in any order; {MOST_PARTS:,} parts at most. A "
+        "part that was sent twice does no harm: `part_ids` says which ones count."
+    ),
+    parameters=[UPLOAD_ID],
+    takes={"multipart/form-data": PART},
+    answers={200: (ref("UploadPart"), "The part")},
+    refuses={**NO_UPLOAD, 400: f"Not a multipart form, no part, an empty one, or {HAS_ENDED}", 413: "Too large"},
+    errors=[
+        *UPLOAD_ERRORS,
+        InvalidRequest("Content-Type must be multipart/form-data", code="invalid_content_type"),
+        InvalidRequest("The multipart body could not be parsed: malformed", code="invalid_multipart"),
+        InvalidRequest("A file is required in the form field `data`", code="missing_file", param="data"),
+        InvalidRequest("The file is empty", code="empty_file", param="data"),
+        InvalidRequest(f"An upload takes at most {MOST_PARTS} parts", code="too_many_parts", param="data"),
+        TooLarge(
+            f"The part exceeds the maximum of {settings.MAX_PART_BYTES} bytes", code="part_too_large", param="data"
+        ),
+        STORAGE_AWAY,
+    ],
+)
+
+complete_upload = operation(
+    name="uploads.complete",
+    tags=[UPLOADS],
+    summary="Complete an upload",
+    description="Joins the parts to a file. Their bytes must be as many as were announced.",
+    parameters=[UPLOAD_ID],
+    takes={JSON: COMPLETE},
+    answers={200: (ref("Upload"), "The upload, completed, with its `file`")},
+    refuses={
+        **NO_UPLOAD,
+        400: f"An unknown part, bytes or md5 that do not match, or {HAS_ENDED}",
+        413: "A body over 1 MB",
+    },
+    errors=[
+        *UPLOAD_ERRORS,
+        InvalidRequest("part_ids must be a list of part ids", param="part_ids"),
+        InvalidRequest("The request body is not valid JSON", code="invalid_json"),
+        InvalidRequest("Part not found: part_0", code="part_not_found", param="part_ids"),
+        InvalidRequest(
+            "The parts have 4 bytes, and the upload was announced with 5", code="bytes_mismatch", param="part_ids"
+        ),
+        InvalidRequest("The parts have the md5 …, not …", code="md5_mismatch", param="md5"),
+        TooLarge("The request body exceeds 1048576 bytes"),
+        STORAGE_AWAY,
+    ],
+)
+
+cancel_upload = operation(
+    name="uploads.cancel",
+    tags=[UPLOADS],
+    summary="Cancel an upload",
+    description="Its parts are removed.",
+    parameters=[UPLOAD_ID],
+    answers={200: (ref("Upload"), "The upload, cancelled")},
+    refuses={**NO_UPLOAD, 400: HAS_ENDED[0].upper() + HAS_ENDED[1:]},
+    errors=UPLOAD_ERRORS,
 )

@@ -1,13 +1,17 @@
-"""The File as the wire shows it (wire.md §4), and the upload form as it arrives."""
+"""Files and uploads as the wire shows them (wire.md §4, §5), and what creates them as it arrives."""
 
-from typing import Any
+import re
+from typing import Any, NamedTuple
 
+from django.conf import settings
 from django.core.files.uploadedfile import TemporaryUploadedFile
 from rest_framework.request import Request
 
-from apps.api.errors import InvalidRequest
-from apps.files.models import File, Purpose
-from apps.files.uploads import parse_expiry
+from apps.api.errors import InvalidRequest, TooLarge
+from apps.files.models import File, Purpose, Upload, UploadPart
+from apps.files.uploads import parse_expiry, whole
+
+PATH_SEPARATOR = re.compile(r"[/\\]")
 
 
 def file_json(stored: File) -> dict[str, Any]:
@@ -27,12 +31,99 @@ def file_json(stored: File) -> dict[str, Any]:
 def parse_upload(request: Request) -> tuple[TemporaryUploadedFile, int | None]:
     """The received file and its `expires_after` seconds. Raises InvalidRequest with the codes of wire.md §2."""
     form: Any = request.data
-    if form.get("purpose") != Purpose.BATCH:
-        raise InvalidRequest('purpose must be "batch"', code="invalid_purpose", param="purpose")
+    _check_purpose(form.get("purpose"))
     expires_after = parse_expiry(form.get("expires_after[anchor]"), form.get("expires_after[seconds]"), "expires_after")
-    spool = request.FILES.get("file")
+    return _received(request, "file"), expires_after
+
+
+def _received(request: Request, field: str) -> TemporaryUploadedFile:
+    spool = request.FILES.get(field)
     if not isinstance(spool, TemporaryUploadedFile):
-        raise InvalidRequest("A file is required in the form field `file`", code="missing_file", param="file")
+        raise InvalidRequest(f"A file is required in the form field `{field}`", code="missing_file", param=field)
     if not spool.size:
-        raise InvalidRequest("The file is empty", code="empty_file", param="file")
-    return spool, expires_after
+        raise InvalidRequest("The file is empty", code="empty_file", param=field)
+    return spool
+
+
+def _check_purpose(purpose: Any) -> None:
+    if purpose != Purpose.BATCH:
+        raise InvalidRequest('purpose must be "batch"', code="invalid_purpose", param="purpose")
+
+
+def upload_json(upload: Upload) -> dict[str, Any]:
+    return {
+        "id": upload.id,
+        "object": "upload",
+        "bytes": upload.bytes,
+        "created_at": int(upload.created_at.timestamp()),
+        "filename": upload.filename,
+        "purpose": Purpose.BATCH.value,
+        "status": upload.status,
+        "expires_at": int(upload.expires_at.timestamp()),
+        "file": file_json(upload.file) if upload.file else None,
+    }
+
+
+def part_json(part: UploadPart) -> dict[str, Any]:
+    return {
+        "id": part.id,
+        "object": "upload.part",
+        "created_at": int(part.created_at.timestamp()),
+        "upload_id": part.upload_id,
+    }
+
+
+class UploadRequest(NamedTuple):
+    """The checked fields of POST /v1/uploads."""
+
+    filename: str
+    bytes: int
+    expires_after: int | None
+
+
+def parse_begin(data: dict[str, Any]) -> UploadRequest:
+    """Raises InvalidRequest, or TooLarge for more bytes than a batch's input may have."""
+    _check_purpose(data.get("purpose"))
+    size = whole(data.get("bytes"))
+    if size is None or size < 1:
+        raise InvalidRequest("bytes must be a positive integer", param="bytes")
+    if size > settings.MAX_BATCH_BYTES:
+        message = f"The file exceeds the maximum of {settings.MAX_BATCH_BYTES} bytes for a batch's input"
+        raise TooLarge(message, code="file_too_large", param="bytes")
+    if not isinstance(data.get("mime_type"), str):
+        raise InvalidRequest("mime_type is required", param="mime_type")
+    return UploadRequest(_filename(data.get("filename")), size, expiry_of(data.get("expires_after"), "expires_after"))
+
+
+def _filename(value: Any) -> str:
+    """Its last component, without what cannot be shown; as Django treats the names of a form's files."""
+    name = PATH_SEPARATOR.split(value)[-1] if isinstance(value, str) else ""
+    name = "".join(character for character in name if character.isprintable()).strip()
+    if name in {"", ".", ".."}:
+        raise InvalidRequest("filename is required", param="filename")
+    return name
+
+
+def expiry_of(value: Any, field: str) -> int | None:
+    """Seconds of an `expires_after` that JSON has as an object, or None. Raises InvalidRequest."""
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"{field} must be an object", param=field)
+    # An object says something: one without an anchor is wrong, unlike a form without either field.
+    return parse_expiry(value.get("anchor") or "", value.get("seconds"), field)
+
+
+def parse_part(request: Request) -> TemporaryUploadedFile:
+    """The received part. Raises InvalidRequest `missing_file` or `empty_file`."""
+    return _received(request, "data")
+
+
+def parse_complete(data: dict[str, Any]) -> tuple[list[str], str | None]:
+    """Ordered part ids, and the md5 if it was sent. Raises InvalidRequest."""
+    part_ids, md5 = data.get("part_ids"), data.get("md5")
+    if not isinstance(part_ids, list) or not part_ids or not all(isinstance(each, str) for each in part_ids):
+        raise InvalidRequest("part_ids must be a list of part ids", param="part_ids")
+    if md5 is not None and not isinstance(md5, str):
+        raise InvalidRequest("md5 must be a string of hex digits", param="md5")
+    return part_ids, md5

@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,16 @@ log = structlog.get_logger(__name__)
 
 BLOCK_BYTES = 256 * 1024
 UPLOADS = "files"
+PARTS = "uploads"
 
 
 def upload_key(file_id: str) -> str:
     return f"{UPLOADS}/{file_id}.jsonl"
+
+
+def upload_part_key(part_id: str) -> str:
+    """Where a part of an upload lies until the upload ends."""
+    return f"{PARTS}/{part_id}.part"
 
 
 def result_key(batch_id: str, kind: str) -> str:
@@ -117,6 +124,12 @@ def names_in(folder: str) -> list[str]:
             return sorted(default_storage.listdir(folder)[1])
     except FileNotFoundError:
         return []
+
+
+def modified_at(key: str) -> datetime:
+    """When the object was written. Raises FileNotFoundError or StorageError."""
+    with storage_errors("look at", key):
+        return default_storage.get_modified_time(key)
 
 
 def remove(key: str) -> None:

@@ -8,12 +8,11 @@ from typing import TypeVar
 
 import structlog
 from django.conf import settings
-from django.core.files.storage import default_storage
 from django.utils import timezone
 
 from apps.api.errors import StorageError
-from apps.files import storage, uploads
-from apps.files.models import File
+from apps.files import in_parts, storage, uploads
+from apps.files.models import File, UploadPart, UploadStatus
 from apps.observability.metrics import SWEEP_FOUND
 
 log = structlog.get_logger(__name__)
@@ -27,9 +26,12 @@ Item = TypeVar("Item")
 
 
 def purge() -> None:
-    """Removes the objects of deleted and expired files, objects without a row, and spools of processes that died."""
+    """Removes the objects of deleted and expired files and ended uploads, those without a row, and dead spools."""
     each(uploads.remove_if_unread, _removable())
-    each(storage.remove, _orphans())
+    in_parts.expire_overdue()
+    each(in_parts.remove_part, _parts_left())
+    each(storage.remove, _orphans(storage.UPLOADS, ".jsonl", File))
+    each(storage.remove, _orphans(storage.PARTS, ".part", UploadPart))
     each(_remove_old_spool, Path(settings.SPOOL_DIR).glob("*"))
 
 
@@ -49,16 +51,30 @@ def each(remove: Callable[[Item], None], items: Iterable[Item]) -> None:
             log.warning("not purged", item=str(item), exc_info=True)
 
 
-def _orphans() -> list[str]:
-    """Keys of uploads that were stored but never registered, because a crash came between."""
-    names = storage.names_in(storage.UPLOADS)
-    ids = [name.removesuffix(".jsonl") for name in names]
+def _parts_left() -> list[str]:
+    """Parts of uploads that nobody completed, or whose removal failed."""
+    left = UploadPart.objects.exclude(upload__status=UploadStatus.PENDING).order_by("created_at")
+    return list(left.values_list("pk", flat=True)[:MOST_AT_ONCE])
+
+
+def _orphans(folder: str, suffix: str, rows: type[File] | type[UploadPart]) -> list[str]:
+    """Keys of what was stored but never registered, because a crash came between."""
+    ids = [name.removesuffix(suffix) for name in storage.names_in(folder)]
     known: set[str] = set()
     for start in range(0, len(ids), MOST_AT_ONCE):
-        known.update(File.objects.filter(pk__in=ids[start : start + MOST_AT_ONCE]).values_list("pk", flat=True))
-    oldest = timezone.now() - ORPHAN_AGE
-    keys = (storage.upload_key(file_id) for file_id in ids if file_id not in known)
-    return [key for key in keys if default_storage.get_modified_time(key) < oldest]
+        known.update(
+            rows._default_manager.filter(pk__in=ids[start : start + MOST_AT_ONCE]).values_list("pk", flat=True)
+        )
+    keys = (f"{folder}/{each_id}{suffix}" for each_id in ids if each_id not in known)
+    return [key for key in keys if _is_old(key)]
+
+
+def _is_old(key: str) -> bool:
+    """False also of what has gone meanwhile, or cannot be looked at."""
+    try:
+        return storage.modified_at(key) < timezone.now() - ORPHAN_AGE
+    except (FileNotFoundError, StorageError):
+        return False
 
 
 def _remove_old_spool(path: Path) -> None:

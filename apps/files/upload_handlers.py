@@ -13,6 +13,12 @@ class SpoolUploadHandler(FileUploadHandler):
     """Writes the field `file` to a Spool. Other files are skipped: unknown fields are no error (wire.md)."""
 
     chunk_size = 256 * 1024
+    field = "file"
+    code = "file_too_large"
+
+    @property
+    def most_bytes(self) -> int:
+        return settings.MAX_UPLOAD_BYTES
 
     def __init__(self, request: Any = None) -> None:
         super().__init__(request)
@@ -20,22 +26,24 @@ class SpoolUploadHandler(FileUploadHandler):
 
     def new_file(self, field_name: str, *args: Any, **kwargs: Any) -> None:
         super().new_file(field_name, *args, **kwargs)
-        if field_name != "file":
+        if field_name != self.field:
             raise SkipFile
         self.spool = Spool(self.file_name or "file")
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
         """Raises TooLarge at the first byte over the limit; what was written is removed with the spool."""
-        if start + len(raw_data) > settings.MAX_UPLOAD_BYTES:
+        if start + len(raw_data) > self.most_bytes:
             self.upload_interrupted()
-            message = f"The file exceeds the maximum of {settings.MAX_UPLOAD_BYTES} bytes for one upload"
-            raise TooLarge(message, code="file_too_large", param="file")
+            raise TooLarge(self.too_large(), code=self.code, param=self.field)
         if self.spool is not None:
             try:
                 self.spool.write(raw_data)
             except StorageError:
                 self.upload_interrupted()
                 raise
+
+    def too_large(self) -> str:
+        return f"The file exceeds the maximum of {self.most_bytes} bytes for one upload"
 
     def file_complete(self, file_size: int) -> Spool | None:
         spool, self.spool = self.spool, None
@@ -47,3 +55,17 @@ class SpoolUploadHandler(FileUploadHandler):
         if self.spool is not None:
             self.spool.close()
             self.spool = None
+
+
+class PartUploadHandler(SpoolUploadHandler):
+    """The same for the field `data` of an upload in parts."""
+
+    field = "data"
+    code = "part_too_large"
+
+    @property
+    def most_bytes(self) -> int:
+        return settings.MAX_PART_BYTES
+
+    def too_large(self) -> str:
+        return f"The part exceeds the maximum of {self.most_bytes} bytes"

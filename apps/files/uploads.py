@@ -24,11 +24,19 @@ def store_upload(project: Project, spool: TemporaryUploadedFile, expires_after: 
 
     In that order a crash leaves an object without a row, which nobody sees, never a row without its object.
     """
+    stored = put(project, spool, expires_after)
+    stored.save(force_insert=True)
+    log.info("file stored", file_id=stored.pk, bytes=stored.bytes)
+    return stored
+
+
+def put(project: Project, spool: TemporaryUploadedFile, expires_after: int | None) -> File:
+    """Stores the received bytes; saving the File, which registers them, is the caller's. Raises StorageError."""
     file_id, now = new_id("file-"), timezone.now()
     key = storage.upload_key(file_id)
     storage.store(key, spool)
     failpoints.reach("upload.stored")
-    stored = File.objects.create(
+    return File(
         id=file_id,
         project=project,
         filename=spool.name or f"{file_id}.jsonl",
@@ -38,8 +46,6 @@ def store_upload(project: Project, spool: TemporaryUploadedFile, expires_after: 
         created_at=now,
         expires_at=expiry(now, expires_after),
     )
-    log.info("file stored", file_id=file_id, bytes=stored.bytes)
-    return stored
 
 
 def find_live(project: Project, file_id: object) -> File:
@@ -97,7 +103,7 @@ def parse_expiry(anchor: Any, seconds: Any, field: str) -> int | None:
         return None
     if anchor != "created_at":
         raise InvalidRequest(f'{field}[anchor] must be "created_at"', param=f"{field}[anchor]")
-    number = _whole(seconds)
+    number = whole(seconds)
     if number is None or not LEAST_EXPIRY_SECONDS <= number <= MOST_EXPIRY_SECONDS:
         raise InvalidRequest(
             f"{field}[seconds] must be an integer from {LEAST_EXPIRY_SECONDS} to {MOST_EXPIRY_SECONDS}",
@@ -106,7 +112,8 @@ def parse_expiry(anchor: Any, seconds: Any, field: str) -> int | None:
     return number
 
 
-def _whole(value: Any) -> int | None:
+def whole(value: Any) -> int | None:
+    """A whole number as a form or JSON may write it, or None."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 10:
         return int(value)
     if isinstance(value, float) and value.is_integer():

@@ -1,4 +1,4 @@
-"""Paths of the files endpoints."""
+"""Paths of the files and uploads endpoints."""
 
 from django.urls import path
 
@@ -8,4 +8,8 @@ urlpatterns = [
     path("files", views.FilesView.as_view()),
     path("files/<str:file_id>", views.FileView.as_view()),
     path("files/<str:file_id>/content", views.FileContentView.as_view()),
+    path("uploads", views.UploadsView.as_view()),
+    path("uploads/<str:upload_id>/parts", views.PartsView.as_view()),
+    path("uploads/<str:upload_id>/complete", views.CompleteView.as_view()),
+    path("uploads/<str:upload_id>/cancel", views.CancelUploadView.as_view()),
 ]

@@ -1,4 +1,4 @@
-"""The five endpoints of /v1/files (wire.md §4)."""
+"""The five endpoints of /v1/files (wire.md §4), and the four of /v1/uploads (wire.md §5)."""
 
 from django.http import HttpResponseBase
 from rest_framework.request import Request
@@ -6,11 +6,21 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.api import pagination
-from apps.files import uploads
+from apps.api.parsers import json_body
+from apps.files import in_parts, uploads
 from apps.files.downloads import download
 from apps.files.models import File, Purpose
 from apps.files.parsers import WholeMultiPartParser
-from apps.files.serializers import file_json, parse_upload
+from apps.files.serializers import (
+    file_json,
+    parse_begin,
+    parse_complete,
+    parse_part,
+    parse_upload,
+    part_json,
+    upload_json,
+)
+from apps.files.upload_handlers import PartUploadHandler
 from apps.projects.authentication import project_of
 
 MOST_FILES = 10_000
@@ -49,3 +59,31 @@ class FileContentView(APIView):
     def get(self, request: Request, file_id: str) -> HttpResponseBase:
         stored = uploads.find_live(project_of(request), file_id)
         return download(stored, request.headers.get("range"))
+
+
+class UploadsView(APIView):
+    def post(self, request: Request) -> Response:
+        wanted = parse_begin(json_body(request))
+        begun = in_parts.begin(project_of(request), wanted.filename, wanted.bytes, wanted.expires_after)
+        return Response(upload_json(begun))
+
+
+class PartsView(APIView):
+    parser_classes = (WholeMultiPartParser,)
+
+    def post(self, request: Request, upload_id: str) -> Response:
+        # Before the body is read: a part that nobody takes is not received either.
+        upload = in_parts.find_open(project_of(request), upload_id)
+        request._request.upload_handlers = [PartUploadHandler(request._request)]
+        return Response(part_json(in_parts.add(upload, parse_part(request))))
+
+
+class CompleteView(APIView):
+    def post(self, request: Request, upload_id: str) -> Response:
+        upload = in_parts.find_open(project_of(request), upload_id)
+        return Response(upload_json(in_parts.complete(upload, *parse_complete(json_body(request)))))
+
+
+class CancelUploadView(APIView):
+    def post(self, request: Request, upload_id: str) -> Response:
+        return Response(upload_json(in_parts.cancel(in_parts.find(project_of(request), upload_id))))

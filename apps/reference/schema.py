@@ -14,7 +14,15 @@ from apps.api import openapi as api
 from apps.batches import openapi as batches
 from apps.batches.views import BatchesView, BatchView, CancelView
 from apps.files import openapi as files
-from apps.files.views import FileContentView, FilesView, FileView
+from apps.files.views import (
+    CancelUploadView,
+    CompleteView,
+    FileContentView,
+    FilesView,
+    FileView,
+    PartsView,
+    UploadsView,
+)
 from apps.webhooks import openapi as webhooks
 from apps.webhooks.views import EndpointsView, EndpointView, EventTypesView, RotateSecretView, TestView
 
@@ -22,6 +30,7 @@ SCHEMAS = {**api.COMPONENTS, **files.COMPONENTS, **batches.COMPONENTS, **webhook
 TAGS = [
     {"name": files.FIRST_BATCH, "description": "Four calls, from a file to its results: try them here, top to bottom."},
     {"name": files.FILES, "description": "Inputs that were uploaded, results and errors to download."},
+    {"name": files.UPLOADS, "description": "Files over 100 MB, in parts."},
     {"name": batches.BATCHES, "description": "What is done with them."},
     {"name": webhooks.WEBHOOKS, "description": "Who is told when a batch ends."},
 ]
@@ -32,6 +41,10 @@ DESCRIBED: dict[Any, dict[str, Any]] = {
     FilesView: {"POST": files.upload, "GET": files.list_files},
     FileView: {"GET": files.retrieve, "DELETE": files.delete},
     FileContentView: {"GET": files.content},
+    UploadsView: {"POST": files.begin_upload},
+    PartsView: {"POST": files.add_part},
+    CompleteView: {"POST": files.complete_upload},
+    CancelUploadView: {"POST": files.cancel_upload},
     BatchesView: {"POST": batches.create, "GET": batches.list_batches},
     BatchView: {"GET": batches.retrieve},
     CancelView: {"POST": batches.cancel},

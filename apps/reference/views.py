@@ -14,7 +14,7 @@ from apps.console.access import NoProject, viewer_of
 from apps.reference.calls import calls, objects
 
 QUESTIONS = ("What is a batch API for?", "Name three prime numbers.", "Say hello in Finnish.")
-SHOWN = ("Batch", "File", "BatchError", "Error")
+SHOWN = ("Batch", "File", "Upload", "UploadPart", "BatchError", "Error")
 
 
 @require_safe

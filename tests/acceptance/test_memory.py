@@ -63,6 +63,23 @@ def test_a_hundred_megabytes_up_and_down(stack: Stack, tmp_path: Path) -> None:
     assert down < MOST_GROWTH
 
 
+def test_a_hundred_megabytes_in_parts(stack: Stack, tmp_path: Path) -> None:
+    sdk, peak = stack.sdk(), Peak(stack)
+    big = tmp_path / "big.jsonl"
+    with big.open("wb") as writing:
+        for _ in range(100):
+            writing.write(b"x" * (MEGABYTE - 1) + b"\n")
+
+    idle = peak.reset()
+    stored = sdk.uploads.upload_file_chunked(file=big, mime_type="application/jsonl", purpose="batch").file
+    up = grown(idle, peak.read())
+
+    print(f"web process grew by {up / MEGABYTE:.1f} MB for the upload in parts")
+    assert stored is not None
+    assert stored.bytes == 100 * MEGABYTE
+    assert up < MOST_GROWTH
+
+
 def test_a_big_upload_with_a_wrong_key_is_refused_with_an_answer(stack: Stack) -> None:
     refused = requests.post(
         f"{stack.base_url}/files",

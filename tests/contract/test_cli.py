@@ -207,6 +207,29 @@ def test_ctrl_c_in_a_pipe_leaves_it_running(shell: Shell, witness: FakeUpstream)
     assert "goes on running.\n  to come back to it: zerobatch run --resume batch_" in err
 
 
+def test_a_big_input_goes_up_in_parts(stack: Stack, shell: Shell) -> None:
+    """With a smaller notion of big than the real one."""
+    path = shell.write("in.jsonl", [line(f"line {number}") for number in range(500)])
+    in_parts = (
+        "import runpy, sys; from apps.cli import upload; upload.ONE_UPLOAD_BYTES, upload.PART_BYTES = 1_000, 7_777; "
+        "sys.argv[0] = 'zerobatch'; runpy.run_module('apps.cli', run_name='__main__')"
+    )
+    before = stack.ask_postgres("SELECT count(*) FROM files_upload WHERE status = 'completed'")
+
+    done = subprocess.run(
+        [sys.executable, "-c", in_parts, "run", str(path), "-o", "out.jsonl"],
+        env=shell._env,
+        cwd=shell.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert [row["custom_id"] for row in shell.rows("out.jsonl")] == [f"line {number}" for number in range(500)]
+    assert stack.ask_postgres("SELECT count(*) FROM files_upload WHERE status = 'completed'") == before + 1
+
+
 def test_make_run_merge_tags_a_csv_in_order(shell: Shell) -> None:
     texts = [f'Review {number}, "quoted"\nand more; ü' for number in range(1000)]
     with (shell.folder / "reviews.csv").open("w", newline="") as stream:

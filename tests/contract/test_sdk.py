@@ -1,7 +1,10 @@
 """The official SDK against a live server and real workers."""
 
+import hashlib
 import json
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -51,6 +54,62 @@ def test_a_batch_from_upload_to_results(sdk: OpenAI) -> None:
     answers = {row["custom_id"]: row["response"]["body"]["choices"][0]["message"]["content"] for row in rows}
     assert answers == {f"question {number}": f"question {number}" for number in range(30)}
     assert sdk.files.retrieve(ended.output_file_id).purpose == "batch_output"
+
+
+def test_a_file_in_parts(sdk: OpenAI, tmp_path: Path) -> None:
+    content = jsonl(line(f"question {number}") for number in range(2_000))
+    path = tmp_path / "questions.jsonl"
+    path.write_bytes(content)
+
+    upload = sdk.uploads.upload_file_chunked(
+        file=path,
+        mime_type="application/jsonl",
+        purpose="batch",
+        part_size=100_000,
+        md5=hashlib.md5(content).hexdigest(),
+    )
+
+    assert upload.status == "completed"
+    assert upload.file is not None
+    assert (upload.file.filename, upload.file.bytes) == ("questions.jsonl", len(content))
+    assert sdk.files.content(upload.file.id).content == content
+    batch = sdk.batches.create(input_file_id=upload.file.id, endpoint="/v1/chat/completions", completion_window="24h")
+    assert batch.request_counts is not None
+    assert batch.request_counts.total == 2_000
+    sdk.batches.cancel(batch.id)
+
+
+def test_parts_at_once_and_one_of_many_who_complete(sdk: OpenAI) -> None:
+    blocks = [bytes([number]) * 50_000 for number in range(16)]
+    upload = sdk.uploads.create(bytes=800_000, filename="a.jsonl", mime_type="application/jsonl", purpose="batch")
+
+    def send(block: bytes) -> str:
+        return sdk.uploads.parts.create(upload.id, data=block).id
+
+    def complete(_: int) -> str | None:
+        try:
+            completed = sdk.uploads.complete(upload.id, part_ids=part_ids)
+        except openai.BadRequestError as refused:
+            assert refused.code == "upload_not_pending"
+            return None
+        assert completed.file is not None
+        return completed.file.id
+
+    with ThreadPoolExecutor(8) as threads:
+        part_ids = list(threads.map(send, blocks))
+        file_ids = [file_id for file_id in threads.map(complete, range(8)) if file_id]
+
+    (file_id,) = file_ids
+    assert sdk.files.content(file_id).content == b"".join(blocks)
+
+
+def test_a_cancelled_upload_takes_nothing_more(sdk: OpenAI) -> None:
+    upload = sdk.uploads.create(bytes=1, filename="a.jsonl", mime_type="application/jsonl", purpose="batch")
+
+    assert sdk.uploads.cancel(upload.id).status == "cancelled"
+
+    with pytest.raises(openai.BadRequestError):
+        sdk.uploads.parts.create(upload.id, data=b"x")
 
 
 def test_the_key_may_travel_as_zerogpu_sends_it(stack: Stack) -> None:

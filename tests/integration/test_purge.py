@@ -70,6 +70,16 @@ def test_a_poison_row_does_not_stop_the_others(alice: Person, monkeypatch: pytes
     assert File.objects.get(pk=other).object_removed_at is not None
 
 
+def test_a_part_without_a_row_goes_when_it_is_old(db: None, settings: Any) -> None:
+    for name in ("part_old", "part_new"):
+        default_storage.save(f"uploads/{name}.part", ContentFile(b"{}"))
+    age(settings.STORAGE_DIR / "uploads" / "part_old.part")
+
+    file_sweeps.purge()
+
+    assert [path.stem for path in (settings.STORAGE_DIR / "uploads").iterdir()] == ["part_new"]
+
+
 def test_an_object_without_a_row_goes_when_it_is_old(alice: Person, settings: Any) -> None:
     kept = uploaded(alice, b"{}")
     for name in ("file-old", "file-new"):
