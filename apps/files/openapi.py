@@ -211,7 +211,7 @@ BEGIN: Schema = {
     "type": "object",
     "required": ["bytes", "filename", "mime_type", "purpose"],
     "properties": {
-        "bytes": {"type": "integer", "minimum": 1, "description": f"up to {settings.MAX_BATCH_BYTES:,}"},
+        "bytes": {"type": "integer", "minimum": 1, "maximum": settings.MAX_BATCH_BYTES},
         "filename": {"type": "string", "pattern": "^[A-Za-z0-9_-]"},
         "mime_type": {"type": "string", "examples": [JSONL]},
         "purpose": {"const": "batch"},
@@ -259,16 +259,12 @@ begin_upload = operation(
     ),
     takes={JSON: BEGIN},
     answers={200: (ref("Upload"), "The upload, pending")},
-    refuses={400: "A bad member", 413: "More bytes than a batch's input may have"},
+    refuses={400: "A bad member", 413: "A body over 1 MB"},
     errors=[
         InvalidRequest('purpose must be "batch"', code="invalid_purpose", param="purpose"),
-        InvalidRequest("bytes must be a positive integer", param="bytes"),
+        InvalidRequest(f"bytes must be an integer from 1 to {settings.MAX_BATCH_BYTES}", param="bytes"),
         InvalidRequest("The request body is not valid JSON", code="invalid_json"),
-        TooLarge(
-            f"The file exceeds the maximum of {settings.MAX_BATCH_BYTES} bytes for a batch's input",
-            code="file_too_large",
-            param="bytes",
-        ),
+        TooLarge("The request body exceeds 1048576 bytes"),
     ],
 )
 

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.files.uploadedfile import TemporaryUploadedFile
 from rest_framework.request import Request
 
-from apps.api.errors import InvalidRequest, TooLarge
+from apps.api.errors import InvalidRequest
 from apps.files.models import File, Purpose, Upload, UploadPart
 from apps.files.uploads import parse_expiry, whole
 
@@ -82,14 +82,11 @@ class UploadRequest(NamedTuple):
 
 
 def parse_begin(data: dict[str, Any]) -> UploadRequest:
-    """Raises InvalidRequest, or TooLarge for more bytes than a batch's input may have."""
+    """Raises InvalidRequest, also for more bytes than a batch's input may have."""
     _check_purpose(data.get("purpose"))
     size = whole(data.get("bytes"))
-    if size is None or size < 1:
-        raise InvalidRequest("bytes must be a positive integer", param="bytes")
-    if size > settings.MAX_BATCH_BYTES:
-        message = f"The file exceeds the maximum of {settings.MAX_BATCH_BYTES} bytes for a batch's input"
-        raise TooLarge(message, code="file_too_large", param="bytes")
+    if size is None or not 1 <= size <= settings.MAX_BATCH_BYTES:
+        raise InvalidRequest(f"bytes must be an integer from 1 to {settings.MAX_BATCH_BYTES}", param="bytes")
     if not isinstance(data.get("mime_type"), str):
         raise InvalidRequest("mime_type is required", param="mime_type")
     return UploadRequest(_filename(data.get("filename")), size, expiry_of(data.get("expires_after"), "expires_after"))
