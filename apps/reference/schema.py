@@ -55,6 +55,9 @@ DESCRIBED: dict[Any, dict[str, Any]] = {
     EventTypesView: {"GET": webhooks.list_event_types},
 }
 
+NEED_NO_BODY = {"webhooks.rotate_secret"}
+"""Calls that take a body, and nothing for one that says nothing."""
+
 
 @lru_cache(maxsize=1)
 def document() -> dict[str, Any]:
@@ -97,7 +100,7 @@ def complete(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     for operations in result["paths"].values():
         for operation in operations.values():
             if "requestBody" in operation:
-                operation["requestBody"]["required"] = True
+                operation["requestBody"]["required"] = operation["operationId"] not in NEED_NO_BODY
     return result
 
 
