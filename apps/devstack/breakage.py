@@ -5,11 +5,12 @@ from typing import NamedTuple
 
 from django.contrib.auth.models import User
 
-from apps.batches import tasks
+from apps.batches import tasks, workers
 from apps.batches.lifecycle import BatchRequest
 from apps.batches.models import Batch, Chunk
 from apps.batches.pipeline.submit import submit
 from apps.batches.states import ChunkState
+from apps.devstack.waiting import until
 from apps.files import storage, uploads
 from apps.projects.models import ApiKey, Project
 from apps.upstreams.models import Upstream
@@ -35,6 +36,7 @@ def break_things(sham: str, password: str) -> Broken:
     Upstream.objects.create(name="good", base_url=f"{sham}/good/v1", model_patterns="small", max_in_flight=16)
     Upstream.objects.create(name="hot", base_url=f"{sham}/hot/v1", model_patterns="hot-*", max_in_flight=32)
     Upstream.objects.create(name="gone", base_url=NOBODY, model_patterns="reviewer")
+    until(_workers_know_them, seconds=60, what="no worker has heard of the upstreams: is one running?")
     invoices = _batch("Invoices", "small", 40)
     _break_by_hand(invoices)
     reviews, summaries = _batch("Reviews", "reviewer", 20), _batch("Summaries", "hot-summaries", 400)
@@ -42,6 +44,12 @@ def break_things(sham: str, password: str) -> Broken:
     for batch in (reviews, summaries, *crawler):
         tasks.start.delay(batch.pk)
     return Broken(reviews.pk, summaries.pk, invoices.pk)
+
+
+def _workers_know_them() -> bool:
+    """Before that they would send every line to the upstream of the environment."""
+    reports = list(workers.alive().values_list("report", flat=True))
+    return bool(reports) and all("gone" in report.get("upstreams", {}) for report in reports)
 
 
 def _batch(project_name: str, model: str, lines: int) -> Batch:

@@ -28,9 +28,12 @@ searching = settings(
 )
 
 
-# No schema can say which URLs lead to public addresses, or who answers there.
+# No schema can say which URLs lead to public addresses, or who answers there; nor what an upload still takes.
 UNSAID = {
-    "include-operation-id": ["webhooks.create", "webhooks.update", "webhooks.test"],
+    "include-operation-id": [
+        *("webhooks.create", "webhooks.update", "webhooks.test"),
+        *("uploads.parts.create", "uploads.complete", "uploads.cancel"),
+    ],
     "checks": {"positive_data_acceptance": {"enabled": False}},
 }
 
