@@ -61,6 +61,7 @@ def stack(witness: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> It
         "INFERENCE_BASE_URL": witness.base_url,
         "LEASE_SECONDS": str(LEASE_SECONDS),
         "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.1/32",  # where tests receive
+        "MAX_WEBHOOK_ENDPOINTS": "1000",
     }
     running = Stack(tmp_path_factory.mktemp("stack"), environ)
     yield running
