@@ -9,11 +9,14 @@ from apps.api.errors import (
     ApiError,
     InternalError,
     InvalidCredentials,
+    InvalidRequest,
     MissingCredentials,
     RateLimited,
     StorageError,
+    TooLarge,
     Unavailable,
 )
+from apps.api.parsers import MAX_BODY_BYTES
 
 Schema = dict[str, Any]
 """A JSON Schema (draft 2020-12)."""
@@ -61,6 +64,13 @@ ALWAYS = {
     503: "The database cannot be reached for now; `Retry-After` says when to try again",
 }
 STORAGE_AWAY = StorageError()
+# Of calls that take JSON.
+BODY_TOO_LARGE = {413: "A body over 1 MB"}
+BODY_ERRORS = (
+    InvalidRequest("The request body must be a JSON object", code="invalid_json"),
+    TooLarge(f"The request body exceeds {MAX_BODY_BYTES} bytes"),
+)
+BAD_LIMIT = InvalidRequest("limit must be a positive integer", code="invalid_limit", param="limit")
 ANY_CALL = (
     MissingCredentials(),
     InvalidCredentials(),
@@ -94,19 +104,20 @@ def ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+def an_object(**properties: Schema) -> Schema:
+    """An object that has all of these members."""
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
 def list_of(name: str) -> Schema:
     """A page of such objects (wire.md §4, §7)."""
-    return {
-        "type": "object",
-        "required": ["object", "data", "first_id", "last_id", "has_more"],
-        "properties": {
-            "object": {"const": "list"},
-            "data": {"type": "array", "items": ref(name)},
-            "first_id": {"type": ["string", "null"]},
-            "last_id": {"type": ["string", "null"], "description": "`after` of the next page"},
-            "has_more": {"type": "boolean"},
-        },
-    }
+    return an_object(
+        object={"const": "list"},
+        data={"type": "array", "items": ref(name)},
+        first_id={"type": ["string", "null"]},
+        last_id={"type": ["string", "null"], "description": "`after` of the next page"},
+        has_more={"type": "boolean"},
+    )
 
 
 def query(name: str, schema: Schema, description: str) -> OpenApiParameter:

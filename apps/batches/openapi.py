@@ -3,22 +3,25 @@
 from django.conf import settings
 from drf_spectacular.utils import OpenApiExample
 
-from apps.api.errors import Conflict, InvalidRequest, NotFound, TooLarge
+from apps.api.errors import Conflict, InvalidRequest, NotFound
 from apps.api.openapi import (
+    BAD_LIMIT,
+    BODY_ERRORS,
+    BODY_TOO_LARGE,
     JSON,
     MAYBE_TIMESTAMP,
     STORAGE_AWAY,
     TIMESTAMP,
     Schema,
+    an_object,
     list_of,
     operation,
     path,
     query,
     ref,
 )
-from apps.api.parsers import MAX_BODY_BYTES
 from apps.batches.states import BatchStatus, WaitingReason
-from apps.files.openapi import ANCHOR, FIRST_BATCH, SECONDS
+from apps.files.openapi import EXPIRY, FIRST_BATCH
 
 BATCHES = "Batches"
 BATCH_ID = path("batch_id", "A batch's id, such as `batch_cd9d04e1bd5d2e3eb1c6c4ee`.")
@@ -28,18 +31,14 @@ BATCH_NOT_FOUND = NotFound("Batch not found: batch_1", code="batch_not_found", p
 COUNT: Schema = {"type": "integer", "minimum": 0}
 
 
-def _object(**properties: Schema) -> Schema:
-    return {"type": "object", "required": list(properties), "properties": properties}
-
-
 COMPONENTS: dict[str, Schema] = {
-    "BatchError": _object(
+    "BatchError": an_object(
         code={"type": "string"},
         line={"type": ["integer", "null"], "description": "1-based line of the input file"},
         message={"type": "string"},
         param={"type": ["string", "null"]},
     ),
-    "Batch": _object(
+    "Batch": an_object(
         id={"type": "string", "pattern": "^batch_"},
         object={"const": "batch"},
         endpoint={"type": "string"},
@@ -47,7 +46,7 @@ COMPONENTS: dict[str, Schema] = {
             "description": "every bad line of a rejected input, up to the first hundred",
             "anyOf": [
                 {"type": "null"},
-                _object(object={"const": "list"}, data={"type": "array", "items": ref("BatchError")}),
+                an_object(object={"const": "list"}, data={"type": "array", "items": ref("BatchError")}),
             ],
         },
         input_file_id={"type": "string"},
@@ -68,13 +67,13 @@ COMPONENTS: dict[str, Schema] = {
         expired_at=MAYBE_TIMESTAMP,
         cancelling_at=MAYBE_TIMESTAMP,
         cancelled_at=MAYBE_TIMESTAMP,
-        request_counts=_object(total=COUNT, completed=COUNT, failed=COUNT),
+        request_counts=an_object(total=COUNT, completed=COUNT, failed=COUNT),
         model={"type": ["string", "null"], "description": "the one model of the batch; null when lines differ"},
-        usage=_object(
+        usage=an_object(
             input_tokens=COUNT,
-            input_tokens_details=_object(cached_tokens=COUNT),
+            input_tokens_details=an_object(cached_tokens=COUNT),
             output_tokens=COUNT,
-            output_tokens_details=_object(reasoning_tokens=COUNT),
+            output_tokens_details=an_object(reasoning_tokens=COUNT),
             total_tokens=COUNT,
         ),
         metadata={"type": "object", "description": "as it was sent"},
@@ -90,15 +89,8 @@ CREATE: Schema = {
         "completion_window": {"const": "24h", "default": "24h"},
         "metadata": {"type": "object", "description": "up to 16 KB, echoed unchanged"},
         "output_expires_after": {
+            **EXPIRY,
             "description": "when the result files go; 30 days after they were made unless told",
-            "anyOf": [
-                {"type": "null"},
-                {
-                    "type": "object",
-                    "required": ["anchor", "seconds"],
-                    "properties": {"anchor": ANCHOR, "seconds": SECONDS},
-                },
-            ],
         },
     },
 }
@@ -125,9 +117,9 @@ create = operation(
         )
     ],
     answers={200: (ref("Batch"), "The batch, in progress")},
-    refuses={400: "A bad member, or bad lines", 404: "There is no such input file", 413: "A body over 1 MB"},
+    refuses={400: "A bad member, or bad lines", 404: "There is no such input file", **BODY_TOO_LARGE},
     errors=[
-        InvalidRequest("The request body must be a JSON object", code="invalid_json"),
+        *BODY_ERRORS,
         InvalidRequest("input_file_id is required", param="input_file_id"),
         InvalidRequest("endpoint is required", param="endpoint"),
         InvalidRequest('completion_window must be "24h"', param="completion_window"),
@@ -136,7 +128,6 @@ create = operation(
             'Line 7 duplicates custom_id "request-1"', param="custom_id", extra={"batch_id": "batch_1", "line": 7}
         ),
         NotFound("Input file not found: file-1", code="file_not_found", param="input_file_id"),
-        TooLarge(f"The request body exceeds {MAX_BODY_BYTES} bytes"),
         STORAGE_AWAY,
     ],
 )
@@ -153,7 +144,7 @@ list_batches = operation(
     answers={200: (list_of("Batch"), "One page")},
     refuses={400: "A limit that is no number", 404: "There is no batch `after`"},
     errors=[
-        InvalidRequest("limit must be a positive integer", code="invalid_limit", param="limit"),
+        BAD_LIMIT,
         NotFound("Batch not found: batch_1", code="batch_not_found", param="after"),
     ],
 )

@@ -5,11 +5,15 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter
 
 from apps.api.errors import InvalidRequest, NotFound, RangeNotSatisfiable, TooLarge
 from apps.api.openapi import (
+    BAD_LIMIT,
+    BODY_ERRORS,
+    BODY_TOO_LARGE,
     JSON,
     MAYBE_TIMESTAMP,
     STORAGE_AWAY,
     TIMESTAMP,
     Schema,
+    an_object,
     header,
     list_of,
     operation,
@@ -28,8 +32,15 @@ JSONL = "application/jsonl"
 
 ANCHOR: Schema = {"const": "created_at"}
 SECONDS: Schema = {"type": "integer", "minimum": LEAST_EXPIRY_SECONDS, "maximum": MOST_EXPIRY_SECONDS}
+EXPIRY: Schema = {"anyOf": [{"type": "null"}, an_object(anchor=ANCHOR, seconds=SECONDS)]}
+"""`expires_after` and `output_expires_after` in JSON."""
 FILE_ID = path("file_id", "A file's id, such as `file-ea00d6103f9a9f25d49cec82`.")
 NO_FILE = {404: "There is no such file: never was, deleted, expired, or another project's"}
+FORM_ERRORS = (
+    InvalidRequest("Content-Type must be multipart/form-data", code="invalid_content_type"),
+    InvalidRequest("The multipart body could not be parsed: malformed", code="invalid_multipart"),
+)
+"""Of calls that take a form."""
 FILE_NOT_FOUND = NotFound("File file-1 not found", code="file_not_found", param="file_id")
 
 COMPONENTS: dict[str, Schema] = {
@@ -48,33 +59,23 @@ COMPONENTS: dict[str, Schema] = {
             "is_error": {"const": True, "description": "an error file's; absent otherwise"},
         },
     },
-    "Upload": {
-        "type": "object",
-        "required": [
-            *("id", "object", "bytes", "created_at", "filename", "purpose", "status", "expires_at", "file"),
-        ],
-        "properties": {
-            "id": {"type": "string", "pattern": "^upload_"},
-            "object": {"const": "upload"},
-            "bytes": {"type": "integer", "minimum": 1},
-            "created_at": TIMESTAMP,
-            "filename": {"type": "string"},
-            "purpose": {"const": "batch"},
-            "status": {"enum": list(UploadStatus.values)},
-            "expires_at": TIMESTAMP,
-            "file": {"description": "once it is completed", "anyOf": [{"type": "null"}, ref("File")]},
-        },
-    },
-    "UploadPart": {
-        "type": "object",
-        "required": ["id", "object", "created_at", "upload_id"],
-        "properties": {
-            "id": {"type": "string", "pattern": "^part_"},
-            "object": {"const": "upload.part"},
-            "created_at": TIMESTAMP,
-            "upload_id": {"type": "string"},
-        },
-    },
+    "Upload": an_object(
+        id={"type": "string", "pattern": "^upload_"},
+        object={"const": "upload"},
+        bytes={"type": "integer", "minimum": 1},
+        created_at=TIMESTAMP,
+        filename={"type": "string"},
+        purpose={"const": "batch"},
+        status={"enum": list(UploadStatus.values)},
+        expires_at=TIMESTAMP,
+        file={"description": "once it is completed", "anyOf": [{"type": "null"}, ref("File")]},
+    ),
+    "UploadPart": an_object(
+        id={"type": "string", "pattern": "^part_"},
+        object={"const": "upload.part"},
+        created_at=TIMESTAMP,
+        upload_id={"type": "string"},
+    ),
 }
 
 UPLOAD: Schema = {
@@ -104,8 +105,7 @@ upload = operation(
     answers={200: (ref("File"), "The file")},
     refuses={400: "Not a multipart form, no file, an empty one, or another purpose", 413: "Too large"},
     errors=[
-        InvalidRequest("Content-Type must be multipart/form-data", code="invalid_content_type"),
-        InvalidRequest("The multipart body could not be parsed: malformed", code="invalid_multipart"),
+        *FORM_ERRORS,
         InvalidRequest('purpose must be "batch"', code="invalid_purpose", param="purpose"),
         InvalidRequest("A file is required in the form field `file`", code="missing_file", param="file"),
         InvalidRequest("The file is empty", code="empty_file", param="file"),
@@ -132,7 +132,7 @@ list_files = operation(
     answers={200: (list_of("File"), "One page")},
     refuses={400: "A wrong limit or order", 404: "There is no file `after`"},
     errors=[
-        InvalidRequest("limit must be a positive integer", code="invalid_limit", param="limit"),
+        BAD_LIMIT,
         InvalidRequest('order must be "asc" or "desc"', param="order"),
         NotFound("File file-1 not found", code="file_not_found", param="after"),
     ],
@@ -156,11 +156,7 @@ delete = operation(
     parameters=[FILE_ID],
     answers={
         200: (
-            {
-                "type": "object",
-                "required": ["id", "object", "deleted"],
-                "properties": {"id": {"type": "string"}, "object": {"const": "file"}, "deleted": {"const": True}},
-            },
+            an_object(id={"type": "string"}, object={"const": "file"}, deleted={"const": True}),
             "It is deleted",
         )
     },
@@ -216,15 +212,8 @@ BEGIN: Schema = {
         "mime_type": {"type": "string", "examples": [JSONL]},
         "purpose": {"const": "batch"},
         "expires_after": {
+            **EXPIRY,
             "description": "when the file goes, from its completion on",
-            "anyOf": [
-                {"type": "null"},
-                {
-                    "type": "object",
-                    "required": ["anchor", "seconds"],
-                    "properties": {"anchor": ANCHOR, "seconds": SECONDS},
-                },
-            ],
         },
     },
 }
@@ -259,12 +248,11 @@ begin_upload = operation(
     ),
     takes={JSON: BEGIN},
     answers={200: (ref("Upload"), "The upload, pending")},
-    refuses={400: "A bad member", 413: "A body over 1 MB"},
+    refuses={400: "A bad member", **BODY_TOO_LARGE},
     errors=[
         InvalidRequest('purpose must be "batch"', code="invalid_purpose", param="purpose"),
         InvalidRequest(f"bytes must be an integer from 1 to {settings.MAX_BATCH_BYTES}", param="bytes"),
-        InvalidRequest("The request body is not valid JSON", code="invalid_json"),
-        TooLarge("The request body exceeds 1048576 bytes"),
+        *BODY_ERRORS,
     ],
 )
 
@@ -282,8 +270,7 @@ add_part = operation(
     refuses={**NO_UPLOAD, 400: f"Not a multipart form, no part, an empty one, or {HAS_ENDED}", 413: "Too large"},
     errors=[
         *UPLOAD_ERRORS,
-        InvalidRequest("Content-Type must be multipart/form-data", code="invalid_content_type"),
-        InvalidRequest("The multipart body could not be parsed: malformed", code="invalid_multipart"),
+        *FORM_ERRORS,
         InvalidRequest("A file is required in the form field `data`", code="missing_file", param="data"),
         InvalidRequest("The file is empty", code="empty_file", param="data"),
         InvalidRequest(f"An upload takes at most {MOST_PARTS} parts", code="too_many_parts", param="data"),
@@ -305,18 +292,17 @@ complete_upload = operation(
     refuses={
         **NO_UPLOAD,
         400: f"An unknown part, bytes or md5 that do not match, or {HAS_ENDED}",
-        413: "A body over 1 MB",
+        **BODY_TOO_LARGE,
     },
     errors=[
         *UPLOAD_ERRORS,
         InvalidRequest("part_ids must be a list of part ids", param="part_ids"),
-        InvalidRequest("The request body is not valid JSON", code="invalid_json"),
+        *BODY_ERRORS,
         InvalidRequest("Part not found: part_0", code="part_not_found", param="part_ids"),
         InvalidRequest(
             "The parts have 4 bytes, and the upload was announced with 5", code="bytes_mismatch", param="part_ids"
         ),
         InvalidRequest("The parts have the md5 …, not …", code="md5_mismatch", param="md5"),
-        TooLarge("The request body exceeds 1048576 bytes"),
         STORAGE_AWAY,
     ],
 )

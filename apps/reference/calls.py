@@ -1,7 +1,7 @@
 """The OpenAPI document as the reference page shows it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 METHODS = ("get", "post", "delete")
@@ -44,7 +44,7 @@ class Call:
     parameters: list[Member]
     body_type: str
     body: list[Member]
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[Answer]
 
 
 def calls(document: Mapping[str, Any]) -> list[Call]:

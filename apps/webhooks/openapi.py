@@ -2,9 +2,21 @@
 
 from drf_spectacular.utils import OpenApiExample
 
-from apps.api.errors import Conflict, InvalidRequest, NotFound, TooLarge
-from apps.api.openapi import JSON, TIMESTAMP, Schema, list_of, operation, path, query, ref
-from apps.api.parsers import MAX_BODY_BYTES
+from apps.api.errors import Conflict, InvalidRequest, NotFound
+from apps.api.openapi import (
+    BAD_LIMIT,
+    BODY_ERRORS,
+    BODY_TOO_LARGE,
+    JSON,
+    TIMESTAMP,
+    Schema,
+    an_object,
+    list_of,
+    operation,
+    path,
+    query,
+    ref,
+)
 from apps.webhooks.models import MOST_NAME_CHARACTERS, EndpointState, EventType
 from apps.webhooks.serializers import KEEP_OLD
 
@@ -13,8 +25,6 @@ ENDPOINT_ID = path("endpoint_id", "An endpoint's id, such as `we_cd9d04e1bd5d2e3
 NO_ENDPOINT = {404: "There is no such endpoint: never was, deleted, or another project's"}
 
 NOT_FOUND = NotFound("Webhook endpoint not found: we_1", code="webhook_endpoint_not_found", param="webhook_endpoint_id")
-NOT_JSON = InvalidRequest("The request body must be a JSON object", code="invalid_json")
-TOO_LARGE = TooLarge(f"The request body exceeds {MAX_BODY_BYTES} bytes")
 BAD_URL = InvalidRequest("The URL's host must have an address, and public ones only", code="invalid_url", param="url")
 BAD_NAME = InvalidRequest("name is required", param="name")
 
@@ -41,13 +51,9 @@ _ENDPOINT: dict[str, Schema] = {
 }
 
 
-def _object(properties: dict[str, Schema]) -> Schema:
-    return {"type": "object", "required": list(properties), "properties": properties}
-
-
 COMPONENTS: dict[str, Schema] = {
-    "WebhookEndpoint": _object(_ENDPOINT),
-    "WebhookEndpointWithSecret": _object({**_ENDPOINT, "signing_secret": SECRET}),
+    "WebhookEndpoint": an_object(**_ENDPOINT),
+    "WebhookEndpointWithSecret": an_object(**_ENDPOINT, signing_secret=SECRET),
 }
 
 create = operation(
@@ -58,7 +64,7 @@ create = operation(
         "From now on the project's events of these types are POSTed there, signed the Standard Webhooks way, at least "
         "once, for three days until it answers 2xx. Keep the `signing_secret`: it is shown this once."
     ),
-    takes={JSON: _object({"name": NAME, "url": URL, "event_types": EVENT_TYPES})},
+    takes={JSON: an_object(name=NAME, url=URL, event_types=EVENT_TYPES)},
     examples=[
         OpenApiExample(
             "an endpoint",
@@ -71,15 +77,14 @@ create = operation(
         )
     ],
     answers={200: (ref("WebhookEndpointWithSecret"), "The endpoint, with its secret")},
-    refuses={400: "A bad member, a URL that may not be called, or too many endpoints", 413: "A body over 1 MB"},
+    refuses={400: "A bad member, a URL that may not be called, or too many endpoints", **BODY_TOO_LARGE},
     errors=[
-        NOT_JSON,
+        *BODY_ERRORS,
         BAD_NAME,
         InvalidRequest("url is required", param="url"),
         InvalidRequest("event_types must be a list of at least one event type", param="event_types"),
         BAD_URL,
         InvalidRequest("A project has at most 20 webhook endpoints", code="too_many_webhook_endpoints"),
-        TOO_LARGE,
     ],
 )
 
@@ -95,7 +100,7 @@ list_endpoints = operation(
     answers={200: (list_of("WebhookEndpoint"), "One page")},
     refuses={400: "A limit that is no positive number", 404: "There is no endpoint `after`"},
     errors=[
-        InvalidRequest("limit must be a positive integer", code="invalid_limit", param="limit"),
+        BAD_LIMIT,
         NotFound("Webhook endpoint not found: we_1", code="webhook_endpoint_not_found", param="after"),
     ],
 )
@@ -118,8 +123,8 @@ update = operation(
     parameters=[ENDPOINT_ID],
     takes={JSON: {"type": "object", "properties": {"name": NAME, "url": URL, "event_types": EVENT_TYPES}}},
     answers={200: (ref("WebhookEndpoint"), "The endpoint")},
-    refuses={**NO_ENDPOINT, 400: "A bad member, or a URL that may not be called", 413: "A body over 1 MB"},
-    errors=[NOT_FOUND, NOT_JSON, BAD_NAME, BAD_URL, TOO_LARGE],
+    refuses={**NO_ENDPOINT, 400: "A bad member, or a URL that may not be called", **BODY_TOO_LARGE},
+    errors=[NOT_FOUND, *BODY_ERRORS, BAD_NAME, BAD_URL],
 )
 
 delete = operation(
@@ -130,13 +135,7 @@ delete = operation(
     parameters=[ENDPOINT_ID],
     answers={
         200: (
-            _object(
-                {
-                    "id": {"type": "string"},
-                    "object": {"const": "webhook_endpoint.deleted"},
-                    "deleted": {"const": True},
-                }
-            ),
+            an_object(id={"type": "string"}, object={"const": "webhook_endpoint.deleted"}, deleted={"const": True}),
             "It is deleted",
         )
     },
@@ -167,14 +166,13 @@ rotate_secret = operation(
         **NO_ENDPOINT,
         400: "A bad member",
         409: "It was rotated at the same moment by somebody else",
-        413: "A body over 1 MB",
+        **BODY_TOO_LARGE,
     },
     errors=[
         NOT_FOUND,
-        NOT_JSON,
+        *BODY_ERRORS,
         InvalidRequest(f"{KEEP_OLD} must be true or false", param=KEEP_OLD),
         Conflict("The secret was rotated at the same moment; try again", code="secret_rotated"),
-        TOO_LARGE,
     ],
 )
 
@@ -184,28 +182,25 @@ test = operation(
     summary="Send a sample event",
     description="Once, and now. An answer of 2xx makes a paused or disabled endpoint active again.",
     parameters=[ENDPOINT_ID],
-    takes={JSON: _object({"event_type": EVENT_TYPE})},
+    takes={JSON: an_object(event_type=EVENT_TYPE)},
     answers={
         200: (
-            _object(
-                {
-                    "object": {"const": "webhook_endpoint.test"},
-                    "webhook_endpoint_id": {"type": "string"},
-                    "event_type": EVENT_TYPE,
-                    "status_code": {"type": "integer", "description": "what the endpoint answered"},
-                    "success": {"const": True, "description": "it answered at all"},
-                }
+            an_object(
+                object={"const": "webhook_endpoint.test"},
+                webhook_endpoint_id={"type": "string"},
+                event_type=EVENT_TYPE,
+                status_code={"type": "integer", "description": "what the endpoint answered"},
+                success={"const": True, "description": "it answered at all"},
             ),
             "What came back",
         )
     },
-    refuses={**NO_ENDPOINT, 400: "A bad member, or no answer came", 413: "A body over 1 MB"},
+    refuses={**NO_ENDPOINT, 400: "A bad member, or no answer came", **BODY_TOO_LARGE},
     errors=[
         NOT_FOUND,
-        NOT_JSON,
+        *BODY_ERRORS,
         InvalidRequest(f"event_type must be one of {', '.join(EventType.values)}", param="event_type"),
         InvalidRequest("The endpoint gave no answer: no whole answer within 15 s", code="webhook_test_failed"),
-        TOO_LARGE,
     ],
 )
 
@@ -215,7 +210,7 @@ list_event_types = operation(
     summary="List event types",
     answers={
         200: (
-            _object({"object": {"const": "list"}, "data": {"type": "array", "items": EVENT_TYPE}}),
+            an_object(object={"const": "list"}, data={"type": "array", "items": EVENT_TYPE}),
             "All that an endpoint can ask for",
         )
     },
