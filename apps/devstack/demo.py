@@ -3,13 +3,11 @@
 import json
 import logging
 import os
-import shutil
-import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from apps.devstack import announce, packages, postgres, private, spawn
+from apps.devstack import announce, packages, passing, private
 from apps.devstack.errors import DevstackError
 from apps.devstack.layout import PROJECT_ROOT, Layout
 
@@ -27,12 +25,10 @@ if TYPE_CHECKING:
 
 EXAMPLE = PROJECT_ROOT / "examples" / "reviews.jsonl"
 TERMINAL = {"completed", "failed", "expired", "cancelled"}
-# What would make the demo work on data of somebody's own.
-NOT_FOR_THE_DEMO = {"DATABASE_URL", "REDIS_URL", "STORAGE_DIR", "SECRET_KEY", "PORT", "VAR_DIR"}
+STARTING = "Starting PostgreSQL, Valkey, a small model, the API and its workers ..."
 # One batch of few lines: fewer processes are up sooner, and few lines at once find each other's prompts in the
 # model's cache, which on a CPU saves a third of the time.
 SMALL = {"WORKERS": "1", "WEB_PROCESSES": "1", "INFERENCE_MAX_IN_FLIGHT": "2", "FLOWER": "off"}
-STOP_SECONDS = 60
 POLL_SECONDS = 0.25
 
 
@@ -51,8 +47,9 @@ def run(environ: Mapping[str, str]) -> bool:
     console = Console()
     logging.disable(logging.INFO)  # each of the SDK's requests would be a line
     questions = _questions(EXAMPLE.read_text())
-    with _stack(environ, console) as layout:
-        result = _work(layout, console)
+    env = {**SMALL, **passing.without_somebodys_own(environ)}
+    with passing.stack("zerobatch-demo-", env, starting=STARTING, during=partial(_status, console)) as stack:
+        result = _work(stack.layout, console)
     answers = _answers(result.output)
     _show_answers(console, questions, answers)
     _show_failures(console, result.errors)
@@ -62,32 +59,6 @@ def run(environ: Mapping[str, str]) -> bool:
     console.print(f"{result.batch.status}: {completed} of {total} lines answered", markup=False, highlight=False)
     announce.say(f"Output file: {path}")
     return result.batch.status == "completed" and answers.keys() == questions.keys()
-
-
-@contextmanager
-def _stack(environ: Mapping[str, str], console: Console) -> Iterator[Layout]:
-    """A dev stack in a new temporary folder, ready to serve. Stopped and removed at the end, whatever happens."""
-    folder = Path(tempfile.mkdtemp(prefix="zerobatch-demo-"))
-    folder.chmod(0o711)  # PostgreSQL's user, who is not root, must pass
-    layout, log = Layout.of(str(folder)), folder / "devstack.log"
-    env = {name: value for name, value in environ.items() if name.removesuffix("_FILE") not in NOT_FOR_THE_DEMO}
-    command: list[str | Path] = [sys.executable, PROJECT_ROOT / "manage.py", "devstack", "--die-with-parent"]
-    try:
-        with log.open("wb") as output:
-            running = spawn.spawn(command, output=output, env={**SMALL, **env, "VAR_DIR": str(folder)})
-        try:
-            with _status(console, "Starting PostgreSQL, Valkey, a small model, the API and its workers ..."):
-                while not layout.dev_env.exists():
-                    if running.poll() is not None:
-                        raise DevstackError(f"the stack did not come up:{announce.tail(log, 20)}")
-                    time.sleep(0.05)
-            yield layout
-        finally:
-            with _status(console, "Stopping ..."):
-                spawn.end(running, seconds=STOP_SECONDS)
-    finally:
-        postgres.discard(folder)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
