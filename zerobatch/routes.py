@@ -5,7 +5,9 @@ from zlib import crc32
 
 from django.conf import settings
 
-SWEEPS = {"batches.resume", "batches.expire", "batches.purge", "files.purge", "webhooks.deliver", "webhooks.purge"}
+from zerobatch.schedule import BEAT_SCHEDULE
+
+SWEEPS = frozenset(entry["task"] for entry in BEAT_SCHEDULE.values())
 
 
 def route(name: str, args: tuple[Any, ...], *_: Any, **__: Any) -> dict[str, str]:

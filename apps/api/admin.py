@@ -13,6 +13,8 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from apps.api.pagination import counted
+
 MOST_LISTED = 10_000
 """A list can be paged down so far. Who looks for something older searches for it."""
 MOST_NAMED = 20
@@ -25,7 +27,7 @@ class BoundedPaginator(Paginator):
     @cached_property
     def count(self) -> int:
         rows: Any = self.object_list
-        return int(rows.order_by().values("pk")[:MOST_LISTED].count())
+        return counted(rows, MOST_LISTED)
 
 
 class ListAdmin(admin.ModelAdmin):

@@ -52,6 +52,11 @@ def page(rows: QuerySet[Row], *, after: Any, limit: int, order: str = "desc") ->
     return found[:limit], len(found) > limit
 
 
+def counted(rows: "QuerySet[Any]", most: int) -> int:
+    """How many rows there are, at most `most`: an index is read that far and no further."""
+    return rows.order_by().values("pk")[:most].count()
+
+
 def list_body(data: Sequence[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
     """The list object of the wire."""
     return {

@@ -12,6 +12,7 @@ from django.db import connection
 
 from apps.batches import workers
 from apps.batches.states import UNFINISHED, BatchStatus, ChunkState
+from apps.observability import metrics
 
 MOST_COUNTED = 50_000
 """Rows of a sort that are counted one by one, at about a microsecond each."""
@@ -75,7 +76,7 @@ def queue_depths() -> dict[str, int]:
 
 
 def queues() -> list[str]:
-    return ["control", "sweeps", "webhooks", *(f"chunks.{shard}" for shard in range(settings.CHUNK_QUEUES))]
+    return list(metrics.QUEUES)
 
 
 def _rows(query: str) -> list[tuple[Any, ...]]:

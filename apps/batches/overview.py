@@ -18,16 +18,9 @@ from apps.batches.models import Batch, Chunk, Worker
 from apps.batches.outcomes import COMPLETED, MINUTES
 from apps.batches.states import UNFINISHED, BatchStatus
 
-MOST_COUNTED = 100_000
-"""A count ends here: beyond, nobody needs to know how many exactly."""
 FINALIZING_SLOW = timedelta(minutes=5)
 OVERDUE_SLOW = timedelta(minutes=2)
 """Lines in flight may finish after the deadline; so long it may well take."""
-
-
-def counted(rows: Any, most: int = MOST_COUNTED) -> int:
-    """How many rows there are, at most `most`: an index is read that far and no further."""
-    return int(rows.order_by()[:most].count())
 
 
 def now() -> datetime:

@@ -42,6 +42,8 @@ EDGES: dict[BatchStatus, frozenset[BatchStatus]] = {
 TERMINAL = frozenset(status for status in BatchStatus if status not in EDGES)
 UNFINISHED = frozenset(EDGES)
 """Not terminal: the batch still needs work, and its input's bytes."""
+CANCELLABLE = UNFINISHED - {BatchStatus.CANCELLING}
+"""A cancel changes such a batch; a cancelling one was asked before."""
 RUNNABLE = frozenset({BatchStatus.IN_PROGRESS, BatchStatus.CANCELLING})
 """Chunks of such a batch may be claimed; a cancelling one's to write what was not sent."""
 

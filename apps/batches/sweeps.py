@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 from django.conf import settings
@@ -29,8 +29,9 @@ FORGOTTEN_AFTER = timedelta(minutes=15)
 """A message older than this is repeated even if its queue is busy: a doubled one does no harm."""
 MOST_AT_ONCE = 5_000
 
-NAMES = ("batches.resume", "batches.expire", "batches.purge", "files.purge", "webhooks.deliver", "webhooks.purge")
-"""The tasks that sweep; each leaves a row that says when it last ended."""
+_beat: Any = settings.CELERY_BEAT_SCHEDULE
+EVERY: dict[str, float] = {entry["task"]: entry["schedule"] for entry in _beat.values()}
+"""The tasks that sweep → seconds between two runs; each leaves a row that says when it last ended."""
 
 KEPT_AFTER_END = timedelta(hours=1)
 """How long an ended batch's chunks are kept for operators to look at."""

@@ -19,10 +19,10 @@ from django.conf import settings
 from django.db import Error, connection, transaction
 from kombu.exceptions import OperationalError
 
-from apps.batches import report, sweeps
+from apps.batches import lifecycle, report, sweeps
 from apps.batches.heartbeat import heartbeat
 from apps.batches.leases import Claim
-from apps.batches.models import Worker
+from apps.batches.models import Batch, Worker
 from apps.batches.pipeline import assemble, run
 from apps.batches.pipeline.run import Outcome, Ran
 from apps.batches.sweeps import PendingChunk
@@ -42,6 +42,14 @@ def on_commit(send: Callable[[], object]) -> None:
     With the broker away nothing is sent and nothing is lost: the resume sweep finds what still needs a message.
     """
     transaction.on_commit(partial(_try, send))
+
+
+def cancel(batch: Batch) -> bool:
+    """As lifecycle.cancel, and what was not sent is written off without waiting for a sweep."""
+    is_first = lifecycle.cancel(batch)
+    if is_first:
+        on_commit(partial(write_off.delay, batch.pk))
+    return is_first
 
 
 @shared_task(name="batches.start", ignore_result=True)
@@ -129,14 +137,14 @@ def purge() -> None:
 
 @task_prerun.connect
 def time_the_sweep(task: Any, **_: object) -> None:
-    if task.name in sweeps.NAMES:
+    if task.name in sweeps.EVERY:
         task.request.began_at = time.monotonic()
 
 
 @task_postrun.connect
 def note_the_sweep(task: Any, state: str | None = None, retval: object = None, **_: object) -> None:
     """For the dashboard: when it last ended, and of what. Nothing rests on it."""
-    if task.name not in sweeps.NAMES:
+    if task.name not in sweeps.EVERY:
         return
     seconds = time.monotonic() - task.request.began_at
     error = "" if state == SUCCESS else f"{type(retval).__name__}: {retval}"

@@ -41,6 +41,5 @@ class CancelView(APIView):
     def post(self, request: Request, batch_id: str) -> Response:
         project = project_of(request)
         batch = lifecycle.find(project, batch_id)
-        if lifecycle.cancel(batch):
-            tasks.on_commit(lambda: tasks.write_off.delay(batch_id))
+        tasks.cancel(batch)
         return Response(batch_json(lifecycle.find(project, batch_id)))

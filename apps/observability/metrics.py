@@ -215,11 +215,8 @@ DEADLINE_MARGIN = _gauge(
 )
 FINALIZING = _gauge("finalizing_seconds", "How long the batch that is finalizing for longest has been; 0 if none is.")
 WORKERS = _gauge("workers", "Processes that take chunks and have written to Postgres in the last 30 s.")
-QUEUE_DEPTH = _gauge(
-    "queue_depth",
-    "Messages that wait in Redis.",
-    queue=("control", "sweeps", "webhooks", *(f"chunks.{shard}" for shard in range(settings.CHUNK_QUEUES))),
-)
+QUEUES = ("control", "sweeps", "webhooks", *(f"chunks.{shard}" for shard in range(settings.CHUNK_QUEUES)))
+QUEUE_DEPTH = _gauge("queue_depth", "Messages that wait in Redis.", queue=QUEUES)
 
 Source = Callable[[], Iterable[Metric]]
 worker_sources: list[Source] = []
@@ -252,9 +249,10 @@ class _Sources:
         self._sources = sources
 
     def collect(self) -> Iterator[Metric]:
+        known = {PREFIX + name for name in declared}
         for source in self._sources:
             for family in source():
-                if not {family.name, f"{family.name}_total"} & {PREFIX + name for name in declared}:
+                if not {family.name, f"{family.name}_total"} & known:
                     raise Undeclared(family.name)
                 yield family
 

@@ -1,7 +1,7 @@
 """Pages that need more than their own app: projects with usage, upstreams with health, and who did what."""
 
 from collections.abc import Sequence
-from functools import partial
+from contextlib import suppress
 from typing import Any
 
 from django.contrib import admin, messages
@@ -11,17 +11,15 @@ from django.http import HttpRequest, HttpResponse
 
 from apps.api.admin import LookOnlyAdmin, Question, asking_first
 from apps.api.errors import Conflict
-from apps.batches import lifecycle, overview, tasks
+from apps.batches import overview, tasks
 from apps.batches.models import Batch
 from apps.batches.overview import UpstreamSeen
-from apps.batches.states import UNFINISHED, BatchStatus
+from apps.batches.states import CANCELLABLE
 from apps.operations import board
 from apps.projects.admin import ApiKeyAdmin, ProjectAdmin
 from apps.projects.models import ApiKey, Project
 from apps.upstreams.admin import UpstreamAdmin
 from apps.upstreams.models import Upstream
-
-CANCELLABLE = UNFINISHED - {BatchStatus.CANCELLING}
 
 
 def _open_batches(projects: QuerySet[Any]) -> QuerySet[Batch]:
@@ -83,12 +81,8 @@ class ProjectWithUsageAdmin(ProjectAdmin):
         for project in projects:
             cancelled = 0
             for batch in _open_batches(Project.objects.filter(pk=project.pk)):
-                try:
-                    if lifecycle.cancel(batch):
-                        tasks.on_commit(partial(tasks.write_off.delay, batch.pk))
-                        cancelled += 1
-                except Conflict:
-                    continue  # it has ended meanwhile
+                with suppress(Conflict):  # it has ended meanwhile
+                    cancelled += tasks.cancel(batch)
             self.log_change(request, project, f"Cancelled {cancelled} open batches.")
             self.message_user(request, f"“{project}”: {cancelled} batches are being cancelled.", messages.SUCCESS)
 

@@ -1,20 +1,21 @@
 """What the dashboard shows: one reading of everything, shared by all who look, bounded in what it may cost."""
 
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import structlog
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError
 from redis import RedisError
 
+from apps.api.pagination import counted
 from apps.batches import figures, overview
 from apps.batches.models import Chunk, Sweep
 from apps.batches.overview import Fleet, UpstreamSeen
 from apps.inference.standing import Standing
 from apps.observability.health import check_dependencies
+from apps.observability.looking import Kept, hasty
 from apps.upstreams import catalogue
 from apps.upstreams import models as stored
 from apps.upstreams.models import KeyState
@@ -23,8 +24,8 @@ log = structlog.get_logger(__name__)
 
 FRESH_SECONDS = 3.0
 """A reading serves everybody for so long: ten open dashboards cost as much as one."""
-MOST_MILLISECONDS = 2_000
-"""Postgres gives up on a figure then: nothing here may hold up the service."""
+MOST_COUNTED = 100_000
+"""A count ends here: beyond, nobody needs to know how many exactly."""
 BAR_HEIGHT = 40
 
 
@@ -106,35 +107,13 @@ class Board:
         return bars[::-1]
 
 
-_lock = threading.Lock()
-_last: tuple[float, Board] | None = None
-
-
-def read() -> Board:
-    """A reading of the last seconds. Raises nothing: what is away is what the dashboard is there to say."""
-    global _last  # noqa: PLW0603  one for the process, under its lock
-    with _lock:
-        if _last is None or time.monotonic() - _last[0] > FRESH_SECONDS:
-            board = _read()
-            _last = time.monotonic(), board
-        return _last[1]
-
-
-def forget() -> None:
-    """The next reading is a new one: somebody has just changed something."""
-    global _last  # noqa: PLW0603
-    with _lock:
-        _last = None
-
-
 def _read() -> Board:
     began = time.monotonic()
     dependencies = check_dependencies()
     if dependencies["postgres"] != "ok":
         return Board(dependencies, problem="Postgres does not answer.")
     try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(f"SET LOCAL statement_timeout = {MOST_MILLISECONDS}")
+        with hasty():
             fleet = overview.fleet()
             upstreams = _upstreams(fleet)
             return Board(
@@ -147,14 +126,18 @@ def _read() -> Board:
                 projects=_projects(fleet),
                 sweeps=list(Sweep.objects.order_by("name")),
                 queues=_queues() if dependencies["redis"] == "ok" else None,
-                broken=overview.counted(Chunk.objects.broken()),
-                overdue=overview.counted(overview.overdue_batches()),
-                slow=overview.counted(overview.slow_assemblies()),
+                broken=counted(Chunk.objects.broken(), MOST_COUNTED),
+                overdue=counted(overview.overdue_batches(), MOST_COUNTED),
+                slow=counted(overview.slow_assemblies(), MOST_COUNTED),
                 seconds=time.monotonic() - began,
             )
     except (DatabaseError, RedisError) as error:
         log.warning("dashboard not read", exc_info=True)
         return Board(dependencies, problem=f"The figures could not be read: {str(error).splitlines()[0]}")
+
+
+read = Kept(_read, FRESH_SECONDS)
+"""A reading of the last seconds. Raises nothing: what is away is what the dashboard is there to say."""
 
 
 def _upstreams(fleet: Fleet) -> list[UpstreamLine]:

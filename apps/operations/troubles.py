@@ -8,17 +8,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from apps.batches.overview import FINALIZING_SLOW
+from apps.batches.sweeps import EVERY
 from apps.operations.board import Board
 
-SWEEP_EVERY = {
-    "batches.resume": 10,
-    "batches.expire": 10,
-    "batches.purge": 3600,
-    "files.purge": 3600,
-    "webhooks.deliver": 5,
-    "webhooks.purge": 3600,
-}
-"""Seconds, as in zerobatch/schedule.py; a test compares them."""
 QUEUE_LONG = 100
 
 
@@ -66,7 +58,7 @@ def _fleet(board: Board) -> Iterator[Trouble]:
             yield Trouble(f"{length} messages wait in {name}: is its process there?", "")
     for sweep in board.sweeps:
         url = reverse("admin:batches_sweep_changelist")
-        late = timezone.now() - sweep.ended_at > timedelta(seconds=3 * SWEEP_EVERY.get(sweep.name, 3600) + 30)
+        late = timezone.now() - sweep.ended_at > timedelta(seconds=3 * EVERY.get(sweep.name, 3600) + 30)
         if late:
             yield Trouble(f"{sweep.name} has not run since {sweep.ended_at:%H:%M}: look at sweeps and beat.", url)
         if sweep.error:

@@ -127,11 +127,12 @@ def _body(delivery: Delivery) -> str:
 def _take(endpoint: WebhookEndpoint) -> Delivery | None:
     """The delivery that is due for longest, now this caller's for as long as TAKEN."""
     due = Delivery.objects.filter(endpoint=endpoint, state=DeliveryState.PENDING, due_at__lte=Now())
-    for delivery in due.order_by("due_at", "pk")[:1]:
-        unchanged = Delivery.objects.filter(pk=delivery.pk, state=DeliveryState.PENDING, due_at=delivery.due_at)
-        if unchanged.update(due_at=Now() + TAKEN, attempts=F("attempts") + 1, last_attempt_at=Now()):
-            return delivery
-    return None
+    delivery = due.order_by("due_at", "pk").first()
+    if delivery is None:
+        return None
+    unchanged = Delivery.objects.filter(pk=delivery.pk, state=DeliveryState.PENDING, due_at=delivery.due_at)
+    taken = unchanged.update(due_at=Now() + TAKEN, attempts=F("attempts") + 1, last_attempt_at=Now())
+    return delivery if taken else None
 
 
 def _note(endpoint: WebhookEndpoint, delivery: Delivery, outcome: Outcome) -> None:

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from apps.batches import figures, scrape
 from apps.inference import meter
 from apps.observability import metrics, server
+from apps.observability.looking import Kept
 from apps.upstreams.scrape import upstreams
 from tests.conftest import Person
 from tests.fakes.upstream import FakeUpstream
@@ -24,7 +25,7 @@ TOKEN = "Bearer a-token"
 def _token(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is one, and nothing that an earlier test has asked Postgres is kept."""
     settings.METRICS_TOKEN = "a-token"
-    monkeypatch.setattr(metrics, "web_sources", [scrape.Kept(scrape._ask)])
+    monkeypatch.setattr(metrics, "web_sources", [Kept(scrape._ask, figures.KEPT_SECONDS)])
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ def test_with_postgres_away_the_rest_is_told(client: test.Client, monkeypatch: p
 
 def test_postgres_is_asked_once_in_a_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    kept = scrape.Kept(lambda: asked.append(1) or [])  # type: ignore[func-returns-value]
+    kept = Kept(lambda: asked.append(1), figures.KEPT_SECONDS)
 
     kept()
     kept()

@@ -34,11 +34,11 @@ BATCHES, CHUNKS = "/admin/batches/batch/", "/admin/batches/chunk/"
 
 @pytest.fixture
 def admin() -> Iterator[Client]:
-    board.forget()
+    board.read.forget()
     client = Client()
     client.force_login(User.objects.create_superuser("operator"))
     yield client
-    board.forget()
+    board.read.forget()
 
 
 @pytest.fixture
@@ -321,8 +321,8 @@ def test_a_silent_worker_is_told_of_and_its_last_words_do_not_count(admin: Clien
 def test_the_dashboard_knows_every_sweep_and_its_pace() -> None:
     scheduled = {entry["task"]: entry["schedule"] for entry in BEAT_SCHEDULE.values()}
 
-    assert scheduled == troubles.SWEEP_EVERY
-    assert set(sweeps.NAMES) == set(scheduled)
+    assert scheduled == sweeps.EVERY
+    assert set(sweeps.EVERY) == set(scheduled)
 
 
 def test_a_sweep_that_ended_leaves_a_row(monkeypatch: pytest.MonkeyPatch) -> None:

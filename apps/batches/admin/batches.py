@@ -20,7 +20,7 @@ from apps.api.admin import LookOnlyAdmin, Question, asking_first
 from apps.api.errors import Conflict, StorageError
 from apps.batches import lifecycle, lookup, overview, reasons, sweeps, tasks
 from apps.batches.models import Batch, Chunk
-from apps.batches.states import ASSEMBLABLE, RUNNABLE, UNFINISHED, BatchStatus, ChunkState, WaitingReason
+from apps.batches.states import ASSEMBLABLE, CANCELLABLE, RUNNABLE, UNFINISHED, BatchStatus, ChunkState, WaitingReason
 
 MOST_HOURS = 7 * 24
 
@@ -61,7 +61,7 @@ class ExtendForm(forms.Form):
 
 
 def _ask_to_cancel(_: Any, __: HttpRequest, batches: QuerySet[Any]) -> Question:
-    open_batches = list(batches.filter(status__in=sorted(UNFINISHED - {BatchStatus.CANCELLING})))
+    open_batches = list(batches.filter(status__in=sorted(CANCELLABLE)))
     tallies = Chunk.objects.tallies(open_batches)
     total = sum(batch.total for batch in open_batches)
     ended = sum(tally.completed + tally.failed for tally in tallies.values())
@@ -179,8 +179,7 @@ class BatchAdmin(LookOnlyAdmin):
     def cancel(self, request: HttpRequest, batches: QuerySet[Any]) -> None:
         for batch in batches:
             try:
-                if lifecycle.cancel(batch):
-                    tasks.on_commit(partial(tasks.write_off.delay, batch.pk))
+                if tasks.cancel(batch):
                     self.log_change(request, batch, "Cancelled.")
                     self.message_user(request, f"{batch} is being cancelled.", messages.SUCCESS)
             except Conflict as refusal:
@@ -240,7 +239,7 @@ class BatchAdmin(LookOnlyAdmin):
         if not self.has_operate_permission(request):
             return []
         fits = {
-            "cancel": batch.status in UNFINISHED - {BatchStatus.CANCELLING},
+            "cancel": batch.status in CANCELLABLE,
             "resume": batch.status in RUNNABLE,
             "assemble": batch.status in ASSEMBLABLE,
             "extend": batch.status == BatchStatus.IN_PROGRESS,

@@ -83,8 +83,7 @@ def batch(request: HttpRequest, viewer: Viewer, batch_id: str) -> HttpResponseBa
 @require_POST
 @page
 def cancel(request: HttpRequest, viewer: Viewer, batch_id: str) -> HttpResponseBase:
-    if lifecycle.cancel(lifecycle.find(viewer.project, batch_id)):
-        tasks.on_commit(lambda: tasks.write_off.delay(batch_id))
+    tasks.cancel(lifecycle.find(viewer.project, batch_id))
     messages.success(request, "Cancelling: lines in flight finish and are kept, the rest is not sent.")
     return redirect("console:batch", batch_id)
 
