@@ -267,6 +267,20 @@ def test_nothing_is_assembled_before_the_last_chunk_is_done(alice: Person, upstr
     assert Batch.objects.get(pk=batch.pk).status == BatchStatus.IN_PROGRESS
 
 
+def test_lines_without_a_result_are_never_assembled_away(alice: Person, upstream: FakeUpstream) -> None:
+    batch = new_batch(alice, [line(f"request-{number}") for number in range(150)])
+    ran, never_ran = Chunk.objects.filter(batch=batch).order_by("index")
+    run.run(ran.pk)
+    Chunk.objects.filter(pk=never_ran.pk).update(state=ChunkState.DONE)  # by hand: no code does so
+
+    with pytest.raises(RuntimeError, match="50 lines of chunk"):
+        assemble.assemble(batch.pk)
+
+    batch.refresh_from_db()
+    assert batch.status == BatchStatus.IN_PROGRESS
+    assert batch.output_file is None
+
+
 def test_a_claim_fences_off_an_older_one(alice: Person) -> None:
     chunk = Chunk.objects.get(batch=new_batch(alice, [ask("echo")]))
     first = leases.claim(chunk.pk)

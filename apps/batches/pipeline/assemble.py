@@ -29,7 +29,7 @@ def assemble(batch_id: str) -> bool:
     One worker at a time holds the assembly, by a lease. Should two ever overlap, there is one result all the same: the
     keys are deterministic, their content too, and only one guarded UPDATE ends the batch. Files are written before the
     transaction that registers them and moves the batch, so no I/O happens inside it, and no File row lacks its bytes.
-    Parts go last: until then all can be repeated. Raises StorageError.
+    Parts go last: until then all can be repeated. Raises StorageError, and RuntimeError if lines have no result.
     """
     if not is_ready(batch_id) or not leases.claim_assembly(batch_id):
         return False
@@ -45,6 +45,7 @@ def assemble(batch_id: str) -> bool:
 def _assemble_claimed(batch: Batch) -> bool:
     failpoints.reach("assemble.claimed")
     chunks = list(Chunk.objects.filter(batch=batch).order_by("index"))
+    _check_whole(batch, chunks)
     ending = _ending(batch, chunks)
     try:
         sizes = {kind: _join(batch, chunks, kind) for kind in KINDS}
@@ -61,6 +62,14 @@ def _assemble_claimed(batch: Batch) -> bool:
 def is_ready(batch_id: str) -> bool:
     """Every chunk is done. Asked in a new transaction after a chunk's commit, so that the last one sees the others."""
     return not Chunk.objects.filter(batch=batch_id).exclude(state=ChunkState.DONE).exists()
+
+
+def _check_whole(batch: Batch, chunks: Iterable[Chunk]) -> None:
+    """No line may ever be lost: a commit has a result for each, so only somebody's hand can have left one without."""
+    for chunk in chunks:
+        if missing := chunk.lines - chunk.completed - chunk.failed:
+            log.error("lines have no result", batch_id=batch.pk, chunk=chunk.index, lines=missing)
+            raise RuntimeError(f"{missing} lines of chunk {chunk} have no result")
 
 
 def _ending(batch: Batch, chunks: Iterable[Chunk]) -> BatchStatus:
