@@ -31,6 +31,7 @@ INSTALLED_APPS = [
     "apps.api",
     "apps.observability",
     "apps.projects",
+    "apps.idempotency",
     "apps.files",
     "apps.upstreams",
     "apps.webhooks",

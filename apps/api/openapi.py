@@ -80,6 +80,7 @@ ANY_CALL = (
 )
 HEADERS_OF_ERRORS: dict[str, tuple[Schema, str]] = {
     "Retry-After": ({"type": "string", "pattern": "^[0-9]+$"}, "Seconds until the next attempt makes sense."),
+    "x-should-retry": ({"const": "false"}, "The SDKs need not try again."),
     "Content-Range": ({"type": "string", "pattern": r"^bytes \*/[0-9]+$"}, "How many bytes the file has."),
 }
 

@@ -18,6 +18,7 @@ from apps.batches.models import Batch, Chunk
 from apps.batches.states import TERMINAL, BatchStatus, sources
 from apps.files import uploads
 from apps.files.models import File
+from apps.files.uploads import Remember, do_not_remember
 from apps.observability import failpoints, metrics
 from apps.projects.models import ApiKey, Project
 from apps.webhooks import outbox
@@ -31,6 +32,7 @@ class BatchRequest:
     """What a client asked for: the checked fields of POST /v1/batches, and who asked.
 
     Who asked is a key or, in the console, a member; a batch whose key is revoked or whose member is gone sends no more.
+    `remember` notes the batch's id with it, also of a batch whose input is rejected.
     """
 
     project: Project
@@ -40,6 +42,7 @@ class BatchRequest:
     metadata: dict[str, Any]
     output_expires_after: int | None
     submitted_by: User | None = None
+    remember: Remember = do_not_remember
 
 
 def create(request: BatchRequest, input_file: File, *, chunks: Sequence[Chunk], total: int, model: str | None) -> Batch:
@@ -59,6 +62,7 @@ def create(request: BatchRequest, input_file: File, *, chunks: Sequence[Chunk], 
         Chunk.objects.bulk_create(chunks, batch_size=500)
         failpoints.reach("create.chunks_saved")
         move(batch.pk, BatchStatus.IN_PROGRESS)
+        request.remember(batch.pk)
         failpoints.reach("create.moved")
     failpoints.reach("create.committed")
     log.info("batch created", batch_id=batch.pk, lines=total, chunks=len(chunks))
@@ -72,6 +76,7 @@ def create_failed(request: BatchRequest, input_file: File, errors: list[dict[str
     with transaction.atomic():
         batch.save(force_insert=True)
         move(batch.pk, BatchStatus.FAILED)
+        request.remember(batch.pk)
     log.info("batch rejected", batch_id=batch.pk, errors=len(errors))
     return batch
 

@@ -22,6 +22,7 @@ from apps.api.openapi import (
 )
 from apps.batches.states import BatchStatus, WaitingReason
 from apps.files.openapi import EXPIRY, FIRST_BATCH
+from apps.idempotency.openapi import IDEMPOTENCY_KEY, ONCE, ONCE_ERRORS
 
 BATCHES = "Batches"
 BATCH_ID = path("batch_id", "A batch's id, such as `batch_cd9d04e1bd5d2e3eb1c6c4ee`.")
@@ -103,6 +104,7 @@ create = operation(
         "Checks every line of the input file and answers when the batch is durably stored. Of a bad input the answer "
         "names the first bad line, and the batch `batch_id` all of them."
     ),
+    parameters=[IDEMPOTENCY_KEY],
     takes={JSON: CREATE},
     examples=[
         OpenApiExample(
@@ -117,8 +119,9 @@ create = operation(
         )
     ],
     answers={200: (ref("Batch"), "The batch, in progress")},
-    refuses={400: "A bad member, or bad lines", 404: "There is no such input file", **BODY_TOO_LARGE},
+    refuses={**ONCE, 400: "A bad member, or bad lines", 404: "There is no such input file", **BODY_TOO_LARGE},
     errors=[
+        *ONCE_ERRORS,
         *BODY_ERRORS,
         InvalidRequest("input_file_id is required", param="input_file_id"),
         InvalidRequest("endpoint is required", param="endpoint"),

@@ -12,6 +12,7 @@ from apps.batches import reasons
 from apps.batches.lifecycle import BatchRequest
 from apps.batches.models import Batch, Chunk, Tally
 from apps.files.serializers import expiry_of
+from apps.files.uploads import Remember, do_not_remember
 from apps.projects.models import ApiKey, Project
 
 MOST_METADATA_BYTES = 16 * 1024
@@ -72,7 +73,12 @@ def _seconds(moment: datetime | None) -> int | None:
 
 
 def parse_create(
-    data: dict[str, Any], project: Project, *, api_key: ApiKey | None, submitted_by: User | None = None
+    data: dict[str, Any],
+    project: Project,
+    *,
+    api_key: ApiKey | None,
+    submitted_by: User | None = None,
+    remember: Remember = do_not_remember,
 ) -> BatchRequest:
     """The checked request. Raises InvalidRequest with the messages of wire.md §6, rows 1–4, in that order."""
     for name in ("input_file_id", "endpoint"):
@@ -84,6 +90,7 @@ def parse_create(
         project=project,
         api_key=api_key,
         submitted_by=submitted_by,
+        remember=remember,
         input_file_id=data["input_file_id"],
         endpoint=_storable(data["endpoint"]),
         metadata=_metadata(data.get("metadata", {})),

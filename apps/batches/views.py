@@ -10,8 +10,10 @@ from apps.api import pagination
 from apps.api.parsers import json_body
 from apps.batches import lifecycle, tasks
 from apps.batches.models import Batch
-from apps.batches.pipeline.submit import submit
+from apps.batches.pipeline.submit import refusal, submit
 from apps.batches.serializers import batch_json, batches_json, parse_create
+from apps.batches.states import BatchStatus
+from apps.idempotency.once import Once
 from apps.projects.authentication import project_of
 
 DEFAULT_BATCHES, MOST_BATCHES = 20, 100
@@ -20,7 +22,11 @@ DEFAULT_BATCHES, MOST_BATCHES = 20, 100
 class BatchesView(APIView):
     def post(self, request: Request) -> Response:
         key: Any = request.auth
-        batch = submit(parse_create(json_body(request), key.project, api_key=key))
+        with Once(key.project, request.headers.get("idempotency-key")) as once:
+            data = json_body(request)
+            if earlier := once.earlier(request.path, data):
+                return Response(batch_json(_accepted(lifecycle.find(key.project, earlier))))
+            batch = submit(parse_create(data, key.project, api_key=key, remember=once.remember))
         tasks.on_commit(lambda: tasks.start.delay(batch.pk))
         return Response(batch_json(batch))
 
@@ -43,3 +49,10 @@ class CancelView(APIView):
         batch = lifecycle.find(project, batch_id)
         tasks.cancel(batch)
         return Response(batch_json(lifecycle.find(project, batch_id)))
+
+
+def _accepted(batch: Batch) -> Batch:
+    """The batch; raises what its creation raised if its input was rejected."""
+    if batch.status == BatchStatus.FAILED:
+        raise refusal(batch)
+    return batch

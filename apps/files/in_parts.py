@@ -16,6 +16,7 @@ from apps.api.errors import InvalidRequest, NotFound, StorageError
 from apps.api.ids import is_wellformed
 from apps.files import storage, uploads
 from apps.files.models import Upload, UploadPart, UploadStatus
+from apps.files.uploads import Remember, do_not_remember
 from apps.projects.models import Project
 
 log = structlog.get_logger(__name__)
@@ -24,17 +25,25 @@ OPEN_FOR = timedelta(hours=1)
 MOST_PARTS = 1_000
 
 
-def begin(project: Project, filename: str, size: int, file_expires_after: int | None) -> Upload:
+def begin(
+    project: Project,
+    filename: str,
+    size: int,
+    file_expires_after: int | None,
+    remember: Remember = do_not_remember,
+) -> Upload:
     """A new upload of `size` bytes, open for an hour."""
     now = timezone.now()
-    begun = Upload.objects.create(
-        project=project,
-        filename=filename,
-        bytes=size,
-        file_expires_after=file_expires_after,
-        created_at=now,
-        expires_at=now + OPEN_FOR,
-    )
+    with transaction.atomic():
+        begun = Upload.objects.create(
+            project=project,
+            filename=filename,
+            bytes=size,
+            file_expires_after=file_expires_after,
+            created_at=now,
+            expires_at=now + OPEN_FOR,
+        )
+        remember(begun.pk)
     log.info("upload begun", upload_id=begun.pk, bytes=size)
     return begun
 
@@ -64,7 +73,7 @@ def add(upload: Upload, spool: TemporaryUploadedFile) -> UploadPart:
     part = UploadPart(upload=upload, bytes=spool.size or 0)
     storage.store(storage.upload_part_key(part.pk), spool)
     if not _register(part):
-        _remove_object(storage.upload_part_key(part.pk))
+        storage.discard(storage.upload_part_key(part.pk))
         raise _ended(upload) if _has_ended(upload) else _too_many(upload)
     return part
 
@@ -100,7 +109,7 @@ def complete(upload: Upload, part_ids: Sequence[str], md5: str | None) -> Upload
         if not (ended := _end(upload, UploadStatus.COMPLETED, file=stored)):
             transaction.set_rollback(True)
     if not ended:
-        _remove_object(stored.object_key)
+        storage.discard(stored.object_key)
         raise _ended(upload)
     remove_parts(upload)
     return find(upload.project, upload.pk)
@@ -175,14 +184,6 @@ def remove_part(part_id: str) -> None:
     """Removes a part's bytes, then its row; twice does no harm. Raises StorageError."""
     storage.remove(storage.upload_part_key(part_id))
     UploadPart.objects.filter(pk=part_id).delete()
-
-
-def _remove_object(key: str) -> None:
-    """Removes what was stored for nothing; what cannot be is an object without a row, which the purge removes."""
-    try:
-        storage.remove(key)
-    except StorageError:
-        log.warning("object not removed", key=key, exc_info=True)
 
 
 def _has_ended(upload: Upload) -> bool:

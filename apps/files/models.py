@@ -109,6 +109,12 @@ class Upload(models.Model):
     def __str__(self) -> str:
         return self.id
 
+    @property
+    def status_now(self) -> str:
+        """Its status; expired from the moment on that it is, not from when a sweep says so."""
+        is_over = self.status == UploadStatus.PENDING and self.expires_at <= timezone.now()
+        return UploadStatus.EXPIRED.value if is_over else self.status
+
 
 class UploadPart(models.Model):
     """One part of an upload. The row is written after its object and removed after it; an ended upload has none."""

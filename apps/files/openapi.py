@@ -24,6 +24,7 @@ from apps.api.openapi import (
 from apps.files.in_parts import MOST_PARTS
 from apps.files.models import Purpose, UploadStatus
 from apps.files.uploads import LEAST_EXPIRY_SECONDS, MOST_EXPIRY_SECONDS
+from apps.idempotency.openapi import IDEMPOTENCY_KEY, ONCE, ONCE_ERRORS
 
 FILES = "Files"
 UPLOADS = "Uploads"
@@ -101,10 +102,12 @@ upload = operation(
         f"A JSONL file of up to {settings.MAX_UPLOAD_BYTES:,} bytes. It is stored as it is: its lines are checked when "
         "the batch is created."
     ),
+    parameters=[IDEMPOTENCY_KEY],
     takes={"multipart/form-data": UPLOAD},
     answers={200: (ref("File"), "The file")},
-    refuses={400: "Not a multipart form, no file, an empty one, or another purpose", 413: "Too large"},
+    refuses={**ONCE, 400: "Not a multipart form, no file, an empty one, or another purpose", 413: "Too large"},
     errors=[
+        *ONCE_ERRORS,
         *FORM_ERRORS,
         InvalidRequest('purpose must be "batch"', code="invalid_purpose", param="purpose"),
         InvalidRequest("A file is required in the form field `file`", code="missing_file", param="file"),
@@ -246,10 +249,12 @@ begin_upload = operation(
         f"For files of up to {settings.MAX_BATCH_BYTES:,} bytes. The upload takes parts for an hour, and becomes a "
         "file when it is completed."
     ),
+    parameters=[IDEMPOTENCY_KEY],
     takes={JSON: BEGIN},
     answers={200: (ref("Upload"), "The upload, pending")},
-    refuses={400: "A bad member", **BODY_TOO_LARGE},
+    refuses={**ONCE, 400: "A bad member", **BODY_TOO_LARGE},
     errors=[
+        *ONCE_ERRORS,
         InvalidRequest('purpose must be "batch"', code="invalid_purpose", param="purpose"),
         InvalidRequest(f"bytes must be an integer from 1 to {settings.MAX_BATCH_BYTES}", param="bytes"),
         *BODY_ERRORS,

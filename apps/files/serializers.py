@@ -58,7 +58,7 @@ def upload_json(upload: Upload) -> dict[str, Any]:
         "created_at": int(upload.created_at.timestamp()),
         "filename": upload.filename,
         "purpose": Purpose.BATCH.value,
-        "status": upload.status,
+        "status": upload.status_now,
         "expires_at": int(upload.expires_at.timestamp()),
         "file": file_json(upload.file) if upload.file else None,
     }

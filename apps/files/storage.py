@@ -1,5 +1,6 @@
 """Object keys and what we do with stored bytes, all through `STORAGES`: a local folder or S3."""
 
+import hashlib
 import io
 import os
 import tempfile
@@ -88,6 +89,14 @@ def store(key: str, spool: TemporaryUploadedFile) -> None:
         default_storage.save(key, spool)
 
 
+def digest(spool: TemporaryUploadedFile) -> str:
+    """SHA-256 of the spooled bytes, in hex; they are read back from the page cache. Raises StorageError."""
+    spooled: Any = spool.file
+    with storage_errors("digest", spool.name or ""):
+        spooled.seek(0)
+        return hashlib.file_digest(spooled, "sha256").hexdigest()
+
+
 def read_range(key: str, start: int, end: int) -> bytes:
     """The bytes [start, end) of an object. Raises StorageError, also when they are not all there."""
     with storage_errors("read", key), default_storage.open(key, "rb") as stored:
@@ -136,6 +145,14 @@ def remove(key: str) -> None:
     """Removes an object; one that is not there is no error. Raises StorageError."""
     with storage_errors("remove", key):
         default_storage.delete(key)
+
+
+def discard(key: str) -> None:
+    """Removes what was stored for nothing; what cannot be is an object without a row, which the purge removes."""
+    try:
+        remove(key)
+    except StorageError:
+        log.warning("object not removed", key=key, exc_info=True)
 
 
 def clear(folder: str) -> None:

@@ -1,13 +1,15 @@
 """What becomes of a file: taken in, or deleted when nobody reads it any more."""
 
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 from django.core.files.uploadedfile import TemporaryUploadedFile
+from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from apps.api.errors import InvalidRequest, NotFound
+from apps.api.errors import Conflict, InvalidRequest, NotFound
 from apps.api.ids import is_wellformed, new_id
 from apps.files import storage
 from apps.files.models import File, FileQuerySet, Purpose, expiry
@@ -16,16 +18,31 @@ from apps.projects.models import Project
 
 log = structlog.get_logger(__name__)
 
+Remember = Callable[[str], None]
+"""Notes the id of what is created; called in the transaction that creates it, which ends with what it raises."""
+
 LEAST_EXPIRY_SECONDS, MOST_EXPIRY_SECONDS = 3_600, 2_592_000
 
 
-def store_upload(project: Project, spool: TemporaryUploadedFile, expires_after: int | None) -> File:
+def do_not_remember(_: str) -> None:
+    """For what nobody asks for twice."""
+
+
+def store_upload(
+    project: Project, spool: TemporaryUploadedFile, expires_after: int | None, remember: Remember = do_not_remember
+) -> File:
     """Stores the received bytes as they are, then registers them. Raises StorageError.
 
     In that order a crash leaves an object without a row, which nobody sees, never a row without its object.
     """
     stored = put(project, spool, expires_after)
-    stored.save(force_insert=True)
+    try:
+        with transaction.atomic():
+            stored.save(force_insert=True)
+            remember(stored.pk)
+    except Conflict:
+        storage.discard(stored.object_key)
+        raise
     log.info("file stored", file_id=stored.pk, bytes=stored.bytes)
     return stored
 

@@ -7,7 +7,7 @@ from rest_framework.views import APIView
 
 from apps.api import pagination
 from apps.api.parsers import json_body
-from apps.files import in_parts, uploads
+from apps.files import in_parts, storage, uploads
 from apps.files.downloads import download
 from apps.files.models import File, Purpose
 from apps.files.parsers import WholeMultiPartParser
@@ -21,6 +21,7 @@ from apps.files.serializers import (
     upload_json,
 )
 from apps.files.upload_handlers import PartUploadHandler
+from apps.idempotency.once import Once
 from apps.projects.authentication import project_of
 
 MOST_FILES = 10_000
@@ -30,8 +31,13 @@ class FilesView(APIView):
     parser_classes = (WholeMultiPartParser,)
 
     def post(self, request: Request) -> Response:
-        spool, expires_after = parse_upload(request)
-        return Response(file_json(uploads.store_upload(project_of(request), spool, expires_after)))
+        project = project_of(request)
+        with Once(project, request.headers.get("idempotency-key")) as once:
+            spool, expires_after = parse_upload(request)
+            content = storage.digest(spool) if once.key else ""
+            if earlier := once.earlier(request.path, spool.name, expires_after, content):
+                return Response(file_json(uploads.find_live(project, earlier)))
+            return Response(file_json(uploads.store_upload(project, spool, expires_after, once.remember)))
 
     def get(self, request: Request) -> Response:
         query, project = request.query_params, project_of(request)
@@ -63,9 +69,12 @@ class FileContentView(APIView):
 
 class UploadsView(APIView):
     def post(self, request: Request) -> Response:
-        wanted = parse_begin(json_body(request))
-        begun = in_parts.begin(project_of(request), wanted.filename, wanted.bytes, wanted.expires_after)
-        return Response(upload_json(begun))
+        project = project_of(request)
+        with Once(project, request.headers.get("idempotency-key")) as once:
+            data = json_body(request)
+            if earlier := once.earlier(request.path, data):
+                return Response(upload_json(in_parts.find(project, earlier)))
+            return Response(upload_json(in_parts.begin(project, *parse_begin(data), once.remember)))
 
 
 class PartsView(APIView):

@@ -169,7 +169,15 @@ BATCHES_MOVED = Counted(
 SWEEP_RUNS = Counted(
     "sweep_runs_total",
     "Runs of a sweep that have ended.",
-    sweep=("resume", "expire", "purge_batches", "purge_files", "deliver_webhooks", "purge_webhooks"),
+    sweep=(
+        "resume",
+        "expire",
+        "purge_batches",
+        "purge_files",
+        "deliver_webhooks",
+        "purge_webhooks",
+        "purge_idempotency",
+    ),
     outcome=("ok", "failed"),
 )
 SWEEP_FOUND = Counted(

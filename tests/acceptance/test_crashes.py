@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from openai import APIConnectionError, OpenAI
+from openai import APIConnectionError, ConflictError, OpenAI
 from openai.types import Batch
 
 from apps.observability.failpoints import POINTS
@@ -94,6 +94,34 @@ def test_a_web_process_that_dies_leaves_a_whole_batch_or_none(
         drill_of(traps, witness, ended, batch).check(killed=True)
     held = traps.stack.ask_postgres("SELECT count(*) FROM files_file WHERE readers > 0")
     assert held == 0, "no input is held by a batch that does not exist"
+
+
+# A claim that nobody ends runs out after half a minute.
+KEYS_RUN_OUT = "UPDATE idempotency_idempotencykey SET claimed_until = now() WHERE object_id = ''"
+
+
+@pytest.mark.parametrize("point", ["create.moved", "create.committed"])
+def test_a_create_with_a_key_that_dies_is_made_once_by_the_sdks_own_retries(
+    traps: Traps, sdk: OpenAI, point: str
+) -> None:
+    stored = sdk.files.create(file=("input.jsonl", CONTENT), purpose="batch")
+    key = {"Idempotency-Key": f"{point}-{stored.id}"}
+    before = ids_of(traps.stack)
+    traps.set(point)
+
+    def create() -> Batch | None:
+        traps.stack.execute(KEYS_RUN_OUT)
+        try:
+            return sdk.with_options(max_retries=2).batches.create(
+                input_file_id=stored.id, endpoint="/v1/chat/completions", completion_window="24h", extra_headers=key
+            )
+        except (APIConnectionError, ConflictError):
+            return None
+
+    batch = wait_until(create, "it is created")
+
+    assert traps.is_sprung(point)
+    assert ids_of(traps.stack) - before == {batch.id}
 
 
 def _submitted(sdk: OpenAI) -> Batch | None:

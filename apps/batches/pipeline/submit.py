@@ -73,7 +73,11 @@ def _read(input_file: File, validation: Validation) -> None:
 
 
 def _rejected(request: BatchRequest, input_file: File, problems: list[Problem]) -> InvalidRequest:
-    batch = lifecycle.create_failed(request, input_file, [problem.as_json() for problem in problems])
-    first = problems[0]
-    extra = {"batch_id": batch.pk} | ({"line": first.line} if first.line else {})
-    return InvalidRequest(first.message, param=first.param, extra=extra)
+    return refusal(lifecycle.create_failed(request, input_file, [problem.as_json() for problem in problems]))
+
+
+def refusal(batch: Batch) -> InvalidRequest:
+    """The error for a rejected input, from the failed batch that remembers it: its first problem (wire.md §6)."""
+    first = batch.errors["data"][0]
+    extra = {"batch_id": batch.pk} | ({"line": first["line"]} if first["line"] else {})
+    return InvalidRequest(first["message"], param=first["param"], extra=extra)
