@@ -34,6 +34,11 @@ def number(name: str, default: int, *, least: int = 0) -> int:
     return parsed
 
 
+def limit(name: str) -> int | None:
+    """The variable as a whole number, None if it is not set: no limit; raises ImproperlySetError."""
+    return number(name, 0) if text(name) else None
+
+
 def flag(name: str, *, default: bool) -> bool:
     """The variable as true/false; raises ImproperlySetError with the variable's name."""
     value = text(name, "true" if default else "false").lower()

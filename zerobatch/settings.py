@@ -46,6 +46,7 @@ MIDDLEWARE = [
     "apps.observability.middleware.RequestLogMiddleware",
     "apps.api.middleware.CrossOriginMiddleware",
     "apps.api.middleware.DrainMiddleware",
+    "apps.projects.throttling.RateLimitHeadersMiddleware",
     "apps.console.middleware.ConsoleHeadersMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -145,6 +146,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": [],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "apps.api.negotiation.JsonOnly",
+    "DEFAULT_THROTTLE_CLASSES": ["apps.projects.throttling.RequestsPerMinute"],
     "EXCEPTION_HANDLER": "apps.api.exception_handler.envelope",
     "UNAUTHENTICATED_USER": None,
     # ASCII escapes keep any string answerable, lone surrogates included.
@@ -172,6 +174,16 @@ COMPLETION_WINDOW_SECONDS = 24 * 60 * 60  # "24h", the only window there is
 MAX_WEBHOOK_ENDPOINTS = env.number("MAX_WEBHOOK_ENDPOINTS", 20, least=1)
 FILE_RETENTION_DAYS = env.number("FILE_RETENTION_DAYS", 30, least=1)
 ALLOWED_ENDPOINTS = env.words("ALLOWED_ENDPOINTS", "/v1/chat/completions")
+
+# --- What each project may have, unless its row says otherwise (wire.md §10) ------------------------------------------
+PROJECT_LIMITS = {
+    "requests_per_minute": env.limit("PROJECT_MAX_REQUESTS_PER_MINUTE"),
+    "enqueued_lines": env.limit("PROJECT_MAX_ENQUEUED_LINES"),
+    "batches_in_progress": env.limit("PROJECT_MAX_BATCHES_IN_PROGRESS"),
+    "stored_bytes": env.limit("PROJECT_MAX_STORED_BYTES"),
+    "tokens": env.limit("PROJECT_MAX_TOKENS"),
+    "tokens_this_month": env.limit("PROJECT_MAX_TOKENS_THIS_MONTH"),
+}
 
 # --- The pipeline (architecture.md §2–3) ------------------------------------------------------------------------------
 CHUNK_BYTES = env.number("CHUNK_BYTES", 4_000_000, least=1)

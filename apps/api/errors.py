@@ -104,6 +104,21 @@ class RateLimited(ApiError):
     code = "rate_limit_exceeded"
 
 
+class QuotaExceeded(ApiError):
+    """A limit of the project has no room for this (wire.md §10). The SDKs are told that repeating it is no use."""
+
+    status = 429
+    type = "insufficient_quota"
+    code = "insufficient_quota"
+
+    def __init__(self, name: str, what: str, *, used: int, limit: int, needed: int) -> None:
+        super().__init__(
+            f"This project is limited to {limit} {what}: {used} are used, and {needed} more would be needed",
+            extra={"limit_name": name, "used": used, "limit": limit, "needed": needed},
+            headers={"x-should-retry": "false"},
+        )
+
+
 class InternalError(ApiError):
     """Our fault. The message tells nothing of our insides; the log does, under the same request id."""
 

@@ -10,6 +10,13 @@ from apps.api.ids import new_id
 DRAIN_BYTES = 4 * 104_857_600
 DRAIN_BLOCK = 256 * 1024
 
+EXPOSED_HEADERS = ", ".join(
+    (
+        *("x-request-id", "retry-after", "content-range", "content-disposition"),
+        *("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
+    )
+)
+
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
@@ -69,7 +76,7 @@ class CrossOriginMiddleware:
             return self.get_response(request)
         response = HttpResponse(status=204) if request.method == "OPTIONS" else self.get_response(request)
         response["Access-Control-Allow-Origin"] = "*"
-        response["Access-Control-Expose-Headers"] = "x-request-id, retry-after, content-range, content-disposition"
+        response["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
         if request.method == "OPTIONS":
             response["Access-Control-Allow-Methods"] = "GET, POST, DELETE, OPTIONS"
             response["Access-Control-Allow-Headers"] = request.headers.get("Access-Control-Request-Headers", "*")

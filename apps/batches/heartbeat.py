@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from django.conf import settings
 from django.db import connection
 
-from apps.batches import codes, leases, workers
+from apps.batches import codes, leases, quota, workers
 from apps.batches.leases import Beat, Renewal
 from apps.batches.models import Worker
 from apps.batches.states import BatchStatus
@@ -154,6 +154,10 @@ class Heartbeat:
                 run.renewed(asked_at)
             if reason := halt_reason(renewal):
                 run.halt(reason)
+        broke = quota.used_up({run.turn.project for run in runs})
+        for run in runs:
+            if run.turn.project in broke:
+                run.halt(codes.QUOTA_USED_UP)
 
     def _current(self) -> list[Running]:
         with self._lock:

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -13,8 +13,11 @@ from django.db import connection, transaction
 from django.db.models import DateTimeField, ExpressionWrapper, F, Q
 from django.db.models.functions import Now
 
+from apps.batches import usage
 from apps.batches.models import Batch, Chunk, Tally
 from apps.batches.states import ASSEMBLABLE, RUNNABLE, ChunkState
+from apps.batches.usage import Spent
+from apps.inference.usage import NO_USAGE, Usage
 
 CLAIM_ROUNDS = 10
 CLAIM_PAUSE_SECONDS = 0.01
@@ -34,13 +37,15 @@ class Claim:
 
 
 class Beat(NamedTuple):
-    """What a heartbeat says of one claim: how many lines have ended so far, and a WaitingReason if none is sent."""
+    """What a heartbeat says of one claim: how many lines have ended so far, a WaitingReason if none is sent, and what
+    the answers have cost."""
 
     chunk_id: int
     epoch: int
     completed: int
     failed: int
     waiting: str = ""
+    usage: Usage = NO_USAGE
 
 
 class Renewal(NamedTuple):
@@ -148,7 +153,8 @@ SELECT project.id
 def renew(beats: Sequence[Beat]) -> list[Renewal]:
     """Prolongs the claims' leases and stores their counts, in one UPDATE; a claim missing in the answer was lost."""
     with connection.cursor() as cursor:
-        cursor.execute(RENEW, [settings.LEASE_SECONDS, *(list(column) for column in zip(*beats, strict=True))])
+        rows = ((*beat[:-1], *beat.usage) for beat in beats)
+        cursor.execute(RENEW, [settings.LEASE_SECONDS, *(list(column) for column in zip(*rows, strict=True))])
         return [Renewal(*row) for row in cursor.fetchall()]
 
 
@@ -157,9 +163,16 @@ UPDATE batches_chunk AS chunk
    SET lease_expires_at = statement_timestamp() + %s * interval '1 second',
        completed = beat.completed,
        failed = beat.failed,
-       waiting = beat.waiting
-  FROM unnest(%s::bigint[], %s::int[], %s::int[], %s::int[], %s::text[])
-       AS beat (id, epoch, completed, failed, waiting),
+       waiting = beat.waiting,
+       input_tokens = beat.input_tokens,
+       cached_tokens = beat.cached_tokens,
+       output_tokens = beat.output_tokens,
+       reasoning_tokens = beat.reasoning_tokens,
+       total_tokens = beat.total_tokens
+  FROM unnest(%s::bigint[], %s::int[], %s::int[], %s::int[], %s::text[],
+              %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
+       AS beat (id, epoch, completed, failed, waiting,
+                input_tokens, cached_tokens, output_tokens, reasoning_tokens, total_tokens),
        batches_batch AS batch
        LEFT JOIN projects_apikey AS api_key ON api_key.id = batch.api_key_id
  WHERE chunk.id = beat.id AND chunk.epoch = beat.epoch AND chunk.state = 'running' AND batch.id = chunk.batch_id
@@ -168,14 +181,19 @@ RETURNING chunk.id, batch.status, batch.expires_at <= statement_timestamp(),
 """
 
 
-def commit(held: Claim, tally: Tally, *, halted: str, output_bytes: int, error_bytes: int) -> bool:
-    """Makes the claim's parts the chunk's result; False if the claim was lost, and the parts are nobody's.
+def commit(
+    held: Claim, tally: Tally, spent: Iterable[Spent], *, halted: str, output_bytes: int, error_bytes: int
+) -> bool:
+    """Makes the claim's parts the chunk's result, and counts what they cost; False if the claim was lost, and the
+    parts are nobody's.
 
     May be repeated: a commit whose answer was lost with the connection counts as made.
     """
     done: dict[str, Any] = {"halted": halted, "output_bytes": output_bytes, "error_bytes": error_bytes, "owner": ""}
-    if _leave(held, state=ChunkState.DONE, done_at=Now(), **tally._asdict(), **done):
-        return True
+    with transaction.atomic():
+        if _leave(held, state=ChunkState.DONE, done_at=Now(), **tally._asdict(), **done):
+            usage.add(held.chunk.batch.project_id, spent)
+            return True
     return Chunk.objects.filter(pk=held.chunk.pk, epoch=held.epoch, state=ChunkState.DONE).exists()
 
 

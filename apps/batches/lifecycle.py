@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 
 from apps.api.errors import Conflict, NotFound
 from apps.api.ids import is_wellformed
+from apps.batches import quota
 from apps.batches.models import Batch, Chunk
 from apps.batches.states import TERMINAL, BatchStatus, sources
 from apps.files import uploads
@@ -48,10 +49,12 @@ class BatchRequest:
 def create(request: BatchRequest, input_file: File, *, chunks: Sequence[Chunk], total: int, model: str | None) -> Batch:
     """Stores a valid batch and its planned chunks, durable and in progress, in one transaction.
 
-    The input's bytes are held from here to the batch's end. Raises NotFound if the file was deleted since it was read.
+    The input's bytes are held from here to the batch's end. Raises NotFound if the file was deleted since it was read,
+    and QuotaExceeded.
     """
     batch = _new(request, input_file, total=total, model=model)
     with transaction.atomic():
+        quota.admit(request.project, total)
         if not uploads.hold(input_file.pk):
             raise input_not_found(input_file.pk)
         failpoints.reach("create.input_held")

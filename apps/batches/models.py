@@ -30,16 +30,24 @@ class Tally(NamedTuple):
     total_tokens: int = 0
 
 
-class TallyFields(models.Model):
-    """The columns of a Tally."""
+class TokenFields(models.Model):
+    """The columns of a Usage."""
 
-    completed = models.PositiveIntegerField(default=0)
-    failed = models.PositiveIntegerField(default=0)
     input_tokens = models.BigIntegerField(default=0)
     cached_tokens = models.BigIntegerField(default=0)
     output_tokens = models.BigIntegerField(default=0)
     reasoning_tokens = models.BigIntegerField(default=0)
     total_tokens = models.BigIntegerField(default=0)
+
+    class Meta:
+        abstract = True
+
+
+class TallyFields(TokenFields):
+    """The columns of a Tally."""
+
+    completed = models.PositiveIntegerField(default=0)
+    failed = models.PositiveIntegerField(default=0)
 
     class Meta:
         abstract = True
@@ -185,6 +193,25 @@ class Chunk(TallyFields):
 
     def __str__(self) -> str:
         return f"{self.batch_id}/{self.index}"
+
+
+class DailyUsage(TokenFields):
+    """What a project's answered lines have cost on one day (UTC), by model; kept for good.
+
+    Each chunk adds its own in the transaction that commits it (usage.py), so every answer is counted once.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="usage", db_index=False)
+    day = models.DateField(help_text="when the chunks were committed, in UTC")
+    model = models.CharField(max_length=256, blank=True, help_text="empty for lines that name none")
+    requests = models.BigIntegerField(default=0, help_text="answered lines")
+
+    class Meta:
+        verbose_name_plural = "daily usage"
+        constraints = (models.UniqueConstraint(fields=["project", "day", "model"], name="usage_once_a_day_and_model"),)
+
+    def __str__(self) -> str:
+        return f"{self.project_id} {self.day} {self.model}"
 
 
 class Worker(models.Model):

@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
-from uuid import UUID
 
 from django.db import connection
-from django.db.models import Count, Q, Sum
+from django.db.models import Count
 from django.db.models.functions import Now
 
 from apps.batches import workers
@@ -78,34 +77,6 @@ def slow_assemblies() -> Any:
 def chunks_by_state(batch: Batch) -> dict[str, int]:
     """State → chunks of one batch."""
     return dict(Chunk.objects.filter(batch=batch).values_list("state").annotate(Count("pk")).order_by())
-
-
-class Usage(NamedTuple):
-    """What the batches of a project came to, of those that began within so many days."""
-
-    days: int
-    batches: int
-    completed: int
-    failed: int
-    input_tokens: int
-    output_tokens: int
-    total_tokens: int
-
-
-USAGE_DAYS = (1, 7, 30)
-SUMMED = ("completed", "failed", "input_tokens", "output_tokens", "total_tokens")
-
-
-def usage(project_id: UUID) -> list[Usage]:
-    """Of the last 1, 7 and 30 days: sums over batches that have ended; those that run are counted when they end."""
-    sums: dict[str, Any] = {}
-    for days in USAGE_DAYS:
-        within = Q(created_at__gt=Now() - timedelta(days=days))
-        sums[f"batches_{days}"] = Count("pk", filter=within)
-        sums |= {f"{name}_{days}": Sum(name, filter=within, default=0) for name in SUMMED}
-    rows = Batch.objects.filter(project=project_id, created_at__gt=Now() - timedelta(days=max(USAGE_DAYS)))
-    found = rows.aggregate(**sums)
-    return [Usage(days, *(found[f"{name}_{days}"] for name in ("batches", *SUMMED))) for days in USAGE_DAYS]
 
 
 class UpstreamSeen(NamedTuple):

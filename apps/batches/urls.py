@@ -2,10 +2,12 @@
 
 from django.urls import path
 
-from apps.batches import views
+from apps.batches import limit_views, views
 
 urlpatterns = [
     path("batches", views.BatchesView.as_view()),
     path("batches/<str:batch_id>", views.BatchView.as_view()),
     path("batches/<str:batch_id>/cancel", views.CancelView.as_view()),
+    path("limits", limit_views.LimitsView.as_view()),
+    path("usage", limit_views.UsageView.as_view()),
 ]

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from apps.api.errors import InvalidRequest, NotFound, StorageError
 from apps.api.ids import is_wellformed
-from apps.files import storage, uploads
+from apps.files import quota, storage, uploads
 from apps.files.models import Upload, UploadPart, UploadStatus
 from apps.files.uploads import Remember, do_not_remember
 from apps.projects.models import Project
@@ -32,9 +32,10 @@ def begin(
     file_expires_after: int | None,
     remember: Remember = do_not_remember,
 ) -> Upload:
-    """A new upload of `size` bytes, open for an hour."""
+    """A new upload of `size` bytes, open for an hour. Raises QuotaExceeded."""
     now = timezone.now()
     with transaction.atomic():
+        quota.admit(project, size)
         begun = Upload.objects.create(
             project=project,
             filename=filename,

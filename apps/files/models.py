@@ -55,6 +55,10 @@ class File(models.Model):
         indexes = (
             models.Index(fields=["project", "-created_at", "-id"], name="file_newest_first"),
             models.Index(fields=["-created_at", "-id"], name="file_newest_of_all"),  # the admin's list
+            # What a project stores; read from the index alone, and without all that was removed long ago.
+            models.Index(
+                fields=["project"], include=["bytes"], condition=Q(object_removed_at=None), name="file_stored_bytes"
+            ),
         )
 
     def __str__(self) -> str:

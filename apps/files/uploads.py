@@ -9,9 +9,9 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from apps.api.errors import Conflict, InvalidRequest, NotFound
+from apps.api.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded
 from apps.api.ids import is_wellformed, new_id
-from apps.files import storage
+from apps.files import quota, storage
 from apps.files.models import File, FileQuerySet, Purpose, expiry
 from apps.observability import failpoints
 from apps.projects.models import Project
@@ -31,16 +31,17 @@ def do_not_remember(_: str) -> None:
 def store_upload(
     project: Project, spool: TemporaryUploadedFile, expires_after: int | None, remember: Remember = do_not_remember
 ) -> File:
-    """Stores the received bytes as they are, then registers them. Raises StorageError.
+    """Stores the received bytes as they are, then registers them. Raises StorageError, QuotaExceeded.
 
     In that order a crash leaves an object without a row, which nobody sees, never a row without its object.
     """
     stored = put(project, spool, expires_after)
     try:
         with transaction.atomic():
+            quota.admit(project, stored.bytes)
             stored.save(force_insert=True)
             remember(stored.pk)
-    except Conflict:
+    except (Conflict, QuotaExceeded):
         storage.discard(stored.object_key)
         raise
     log.info("file stored", file_id=stored.pk, bytes=stored.bytes)

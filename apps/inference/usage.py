@@ -1,5 +1,6 @@
 """What an answer cost in tokens, as the upstream counted them."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 CREDIBLE_TOKENS = 10**12  # above this a count is a bug upstream, and would overflow a batch's totals
@@ -16,6 +17,11 @@ class Usage(NamedTuple):
 
 
 NO_USAGE = Usage()
+
+
+def summed(usages: Iterable[Usage]) -> Usage:
+    """All of them together."""
+    return Usage(*map(sum, zip(NO_USAGE, *usages, strict=True)))
 
 
 def usage_of(document: dict[str, Any]) -> Usage:

@@ -166,6 +166,14 @@ BATCHES_MOVED = Counted(
     "Batches that reached a status.",
     status=("in_progress", "failed", "finalizing", "completed", "expired", "cancelling", "cancelled"),
 )
+LIMIT_REFUSALS = Counted(
+    "limit_refusals_total",
+    "Requests that were refused because a limit of their project was used up.",
+    limit=(
+        *("requests_per_minute", "enqueued_lines", "batches_in_progress", "stored_bytes"),
+        *("tokens", "tokens_this_month"),
+    ),
+)
 SWEEP_RUNS = Counted(
     "sweep_runs_total",
     "Runs of a sweep that have ended.",

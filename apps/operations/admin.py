@@ -11,9 +11,10 @@ from django.http import HttpRequest, HttpResponse
 
 from apps.api.admin import LookOnlyAdmin, Question, asking_first
 from apps.api.errors import Conflict
-from apps.batches import overview, tasks
+from apps.batches import overview, tasks, usage
 from apps.batches.models import Batch
 from apps.batches.overview import UpstreamSeen
+from apps.batches.standing import standings
 from apps.batches.states import CANCELLABLE
 from apps.operations import board
 from apps.projects.admin import ApiKeyAdmin, ProjectAdmin
@@ -89,7 +90,11 @@ class ProjectWithUsageAdmin(ProjectAdmin):
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **options: Any) -> HttpResponse:
         project = self.get_object(request, object_id)
         if project is not None and self.has_view_permission(request, project):
-            options["extra_context"] = {"usage": overview.usage(project.pk), "project": project}
+            options["extra_context"] = {
+                "usage": usage.lately(project),
+                "standings": standings(project),
+                "project": project,
+            }
         return super().change_view(request, object_id, *args, **options)
 
 

@@ -8,6 +8,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from apps.api.admin import ListAdmin, Question, asking_first
+from apps.projects.limits import Limit
 from apps.projects.models import ApiKey, Project
 
 
@@ -36,6 +37,16 @@ class ProjectAdmin(ListAdmin):
     list_filter = ("enabled",)
     search_fields = ("name", "id")
     readonly_fields = ("id", "created_at")
+    fieldsets = (
+        (None, {"fields": ("name", "id", "enabled", "created_at", "members")}),
+        (
+            "What it may have at most",
+            {
+                "fields": tuple(f"max_{limit.value}" for limit in Limit),
+                "description": "Empty: what the settings PROJECT_MAX_… say, which is no limit unless they are set.",
+            },
+        ),
+    )
     filter_horizontal = ("members",)
     actions: tuple[str, ...] = ("enable", "disable")
 

@@ -44,6 +44,14 @@ class Project(models.Model):
         help_text="Who may work in this project in the console.",
     )
 
+    # What it may have at most (limits.py); without a number, what the settings say.
+    max_requests_per_minute = models.PositiveIntegerField(null=True, blank=True)
+    max_enqueued_lines = models.PositiveBigIntegerField(null=True, blank=True)
+    max_batches_in_progress = models.PositiveIntegerField(null=True, blank=True)
+    max_stored_bytes = models.PositiveBigIntegerField(null=True, blank=True)
+    max_tokens = models.PositiveBigIntegerField(null=True, blank=True)
+    max_tokens_this_month = models.PositiveBigIntegerField(null=True, blank=True)
+
     objects = ProjectQuerySet.as_manager()
 
     class Meta:

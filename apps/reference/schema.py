@@ -11,7 +11,9 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 
 from apps.api import openapi as api
+from apps.batches import limit_openapi as limits
 from apps.batches import openapi as batches
+from apps.batches.limit_views import LimitsView, UsageView
 from apps.batches.views import BatchesView, BatchView, CancelView
 from apps.files import openapi as files
 from apps.files.views import (
@@ -26,12 +28,13 @@ from apps.files.views import (
 from apps.webhooks import openapi as webhooks
 from apps.webhooks.views import EndpointsView, EndpointView, EventTypesView, RotateSecretView, TestView
 
-SCHEMAS = {**api.COMPONENTS, **files.COMPONENTS, **batches.COMPONENTS, **webhooks.COMPONENTS}
+SCHEMAS = {**api.COMPONENTS, **files.COMPONENTS, **batches.COMPONENTS, **limits.COMPONENTS, **webhooks.COMPONENTS}
 TAGS = [
     {"name": files.FIRST_BATCH, "description": "Four calls, from a file to its results: try them here, top to bottom."},
     {"name": files.FILES, "description": "Inputs that were uploaded, results and errors to download."},
     {"name": files.UPLOADS, "description": "Files over 100 MB, in parts."},
     {"name": batches.BATCHES, "description": "What is done with them."},
+    {"name": limits.LIMITS, "description": "What a project may have, and what it has spent."},
     {"name": webhooks.WEBHOOKS, "description": "Who is told when a batch ends."},
 ]
 
@@ -48,6 +51,8 @@ DESCRIBED: dict[Any, dict[str, Any]] = {
     BatchesView: {"POST": batches.create, "GET": batches.list_batches},
     BatchView: {"GET": batches.retrieve},
     CancelView: {"POST": batches.cancel},
+    LimitsView: {"GET": limits.retrieve},
+    UsageView: {"GET": limits.list_usage},
     EndpointsView: {"POST": webhooks.create, "GET": webhooks.list_endpoints},
     EndpointView: {"GET": webhooks.retrieve, "POST": webhooks.update, "DELETE": webhooks.delete},
     RotateSecretView: {"POST": webhooks.rotate_secret},

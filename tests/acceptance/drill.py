@@ -48,6 +48,25 @@ class Ended(NamedTuple):
     at: float
 
 
+RECOUNTED = ("batches_in_progress", "enqueued_lines", "stored_bytes", "tokens")
+RECOUNT = """
+WITH mine AS (
+    SELECT *, status IN ('completed', 'failed', 'expired', 'cancelled') AS has_ended
+      FROM batches_batch WHERE project_id = (SELECT project_id FROM batches_batch WHERE id = %s)
+)
+SELECT ARRAY[
+         count(*) FILTER (WHERE NOT has_ended),
+         coalesce(sum(total) FILTER (WHERE NOT has_ended), 0),
+         (SELECT coalesce(sum(bytes), 0) FROM files_file
+           WHERE object_removed_at IS NULL AND project_id IN (SELECT project_id FROM mine)),
+         coalesce(sum(total_tokens) FILTER (WHERE has_ended), 0)
+         + (SELECT coalesce(sum(chunk.total_tokens), 0) FROM batches_chunk AS chunk
+              JOIN mine ON mine.id = chunk.batch_id AND NOT mine.has_ended)
+       ]::bigint[]
+  FROM mine
+"""
+
+
 class Drill:
     """One batch that runs into a fault, and the promises that hold all the same."""
 
@@ -203,6 +222,7 @@ class Drill:
         if killed:
             wait_until(self._purged, "the dead process's temporary files are removed")
         wait_until(lambda: not list(self._left_behind()), f"nothing is left of {ended.id}", 20)
+        wait_until(self._limits_agree, "the limits are what the tables say", 20)
         self._ended.append(Ended(self.sdk, ended, time.monotonic()))
         return ended
 
@@ -230,6 +250,12 @@ class Drill:
         if spools:
             self.stack.send("files.purge")
         return not spools
+
+    def _limits_agree(self) -> bool:
+        """What the project is told of its limits is what a count of every row gives; batches beside this one go on."""
+        counted = self.stack.ask_postgres(RECOUNT, self.batch.id)
+        told = self.stack.get("/v1/limits", **{"x-api-key": self.sdk.api_key}).json()
+        return bool(counted == [told[name]["used"] for name in RECOUNTED])
 
     def _left_behind(self) -> Iterable[object]:
         """Parts and temporary objects in the storage, and journals in Redis."""

@@ -293,11 +293,11 @@ def test_a_claim_fences_off_an_older_one(alice: Person) -> None:
     assert second is not None
     assert second.epoch == first.epoch + 1
     assert leases.renew([leases.Beat(chunk.pk, first.epoch, 0, 0)]) == []
-    assert leases.commit(first, Tally(1), halted="", output_bytes=1, error_bytes=0) is False
+    assert leases.commit(first, Tally(1), [], halted="", output_bytes=1, error_bytes=0) is False
     assert leases.release(first) is False
-    assert leases.commit(second, Tally(1), halted="", output_bytes=1, error_bytes=0) is True
-    assert leases.commit(second, Tally(1), halted="", output_bytes=1, error_bytes=0) is True, "its answer was lost"
-    assert leases.commit(first, Tally(1), halted="", output_bytes=1, error_bytes=0) is False
+    assert leases.commit(second, Tally(1), [], halted="", output_bytes=1, error_bytes=0) is True
+    assert leases.commit(second, Tally(1), [], halted="", output_bytes=1, error_bytes=0) is True, "its answer was lost"
+    assert leases.commit(first, Tally(1), [], halted="", output_bytes=1, error_bytes=0) is False
 
 
 def test_a_heartbeat_keeps_the_counts_live(alice: Person) -> None:

@@ -138,6 +138,7 @@ def _commit(claim: Claim, chunk_run: ChunkRun) -> Outcome:
         lambda: leases.commit(
             claim,
             chunk_run.tally(),
+            chunk_run.spent(),
             halted=chunk_run.unsent_reason,
             output_bytes=sizes[OUTPUT],
             error_bytes=sizes[ERROR],

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Collection, Coroutine, Iterable
 from typing import Any
 
@@ -18,6 +18,7 @@ from apps.batches.outcomes import COMPLETED, outcomes
 from apps.batches.pipeline import parts
 from apps.batches.pipeline.parts import ERROR, KINDS, OUTPUT, InputLine, Parts, model_of, prefix_of
 from apps.batches.states import WaitingReason
+from apps.batches.usage import Spent
 from apps.inference.client import no_upstream
 from apps.inference.clock import lease_clock
 from apps.inference.halt import Halt
@@ -26,7 +27,7 @@ from apps.inference.meter import nobody
 from apps.inference.pool import NoUpstream
 from apps.inference.results import Completed, Failed, LineRequest, Result, Unsent
 from apps.inference.turns import Turn
-from apps.inference.usage import NO_USAGE, Usage
+from apps.inference.usage import NO_USAGE, Usage, summed
 from apps.upstreams import live
 
 # A line may nest a thousand levels (wire.md §6), and msgspec counts each against Python's limit.
@@ -36,6 +37,7 @@ sys.setrecursionlimit(max(sys.getrecursionlimit(), 4_000))
 UNSENT = {
     codes.CANCELLED: "The batch was cancelled before this line was sent",
     codes.EXPIRED: "The batch's completion window ended before this line was sent",
+    codes.QUOTA_USED_UP: "The project's token budget was used up before this line was sent",
     codes.KEY_REVOKED: "The API key that submitted this batch was revoked before this line was sent",
 }
 
@@ -79,7 +81,7 @@ class ChunkRun:
 
     def __init__(self, claim: Claim, lines: list[tuple[int, InputLine]], traceparent: str | None = None) -> None:
         self.parts = Parts()
-        self.usages: list[Usage] = []
+        self.usages: defaultdict[str | None, list[Usage]] = defaultdict(list)
         self.unflushed: deque[Entry] = deque()
         self.unsent_reason = ""
         self.waits_for_storage = False
@@ -89,9 +91,12 @@ class ChunkRun:
         self._claim = claim
         self._traceparent = traceparent
         self._lines = lines
+        self._models: dict[int, str | None] = {}
         self._queues: dict[str | None, Queue] = {}
         self._under_way: dict[str, tuple[int, InputLine]] = {}
         self._batch = claim.chunk.batch
+        if self._batch.model is None:
+            self._models = {number: model_of(line.body) for number, line in lines}
         self._turn = Turn(str(self._batch.project_id), (self._batch.created_at, self._batch.pk, claim.chunk.index))
         self._halt = Halt()
         self._tasks: list[asyncio.Task[None]] = []
@@ -133,7 +138,7 @@ class ChunkRun:
 
     def beat(self) -> Beat:
         counts = self.parts.count(OUTPUT), self.parts.count(ERROR)
-        return Beat(self._claim.chunk.pk, self._claim.epoch, *counts, self._waiting_reason())
+        return Beat(self._claim.chunk.pk, self._claim.epoch, *counts, self._waiting_reason(), self._usage())
 
     def renewed(self, at: float) -> None:
         self._valid_until = at + settings.LEASE_SECONDS
@@ -166,8 +171,17 @@ class ChunkRun:
         shared_loop().call_soon(self._stop, reason)
 
     def tally(self) -> Tally:
-        usage = map(sum, zip(NO_USAGE, *self.usages, strict=True))
+        """What the chunk's row says in the end."""
+        usage = self._usage()
         return Tally(self.parts.count(OUTPUT), self.parts.count(ERROR), *usage)
+
+    def spent(self) -> list[Spent]:
+        """What each model's answers have cost."""
+        return [Spent(model, len(usages), summed(usages)) for model, usages in self.usages.items()]
+
+    def _usage(self) -> Usage:
+        # A copy of the values: the heartbeat asks from its own thread while answers of further models may come.
+        return summed(usage for usages in list(self.usages.values()) for usage in list(usages))
 
     async def send_all(self) -> None:
         """Sends every line as slots come free and waits for the last answer; once halted, the rest stays unsent.
@@ -195,7 +209,7 @@ class ChunkRun:
         if settings.PREFIX_ORDER:
             lines.sort(key=lambda numbered: prefix_of(numbered[1].body))
         for number, line in lines:
-            model = self._batch.model or model_of(line.body)
+            model = self._model_of(number)
             queue = self._queues.get(model) or self._queues.setdefault(model, Queue(self, model))
             queue.waiting.append((number, line))
 
@@ -283,7 +297,11 @@ class ChunkRun:
 
     def _record(self, entry: Entry) -> None:
         self.parts.add(entry.kind, entry.number, entry.text)
-        self.usages.append(entry.usage)
+        if entry.kind == OUTPUT:
+            self.usages[self._model_of(entry.number)].append(entry.usage)
+
+    def _model_of(self, number: int) -> str | None:
+        return self._batch.model or self._models[number]
 
     def _check_whole(self) -> None:
         """No line may ever be lost: a chunk commits with a result for each line it was planned with, or not at all."""

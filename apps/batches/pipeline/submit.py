@@ -23,7 +23,8 @@ def submit(request: BatchRequest) -> Batch:
     """The batch, in progress and durable; what starts its work is the caller's to send.
 
     Raises NotFound (no such input), InvalidRequest (bad input: the first problem with its `line`, and the `batch_id`
-    of the failed batch that lists them all), StorageError. No transaction is open while the file is read.
+    of the failed batch that lists them all), QuotaExceeded, StorageError. No transaction is open while the file is
+    read.
     """
     started_at = time.time()
     input_file = _find_input(request)

@@ -1,0 +1,59 @@
+"""Limits and usage as the wire shows them (wire.md §10), and the days that a client asks for."""
+
+from collections.abc import Iterable
+from datetime import date
+from typing import Any
+
+from django.utils import timezone
+
+from apps.api.errors import InvalidRequest
+from apps.batches.models import DailyUsage
+from apps.batches.standing import Standing
+
+DAYS_UNLESS_TOLD = 30
+MOST_DAYS = 366
+
+
+def limits_json(standings: Iterable[Standing]) -> dict[str, Any]:
+    rows = {
+        standing.limit.value: {"used": standing.used, "limit": standing.most, "remaining": standing.remaining}
+        for standing in standings
+    }
+    return {"object": "limits", **rows}
+
+
+def usage_json(page: DailyUsage) -> dict[str, Any]:
+    return {
+        "object": "usage",
+        "date": page.day.isoformat(),
+        "model": page.model or None,
+        "requests": page.requests,
+        "input_tokens": page.input_tokens,
+        "input_tokens_details": {"cached_tokens": page.cached_tokens},
+        "output_tokens": page.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": page.reasoning_tokens},
+        "total_tokens": page.total_tokens,
+    }
+
+
+def parse_days(start: str | None, end: str | None) -> tuple[date, date]:
+    """The first and the last day (UTC), both included; the last 30 days unless told. Raises InvalidRequest."""
+    last = _day(end, "end_date") if end else timezone.now().date()
+    first = _day(start, "start_date") if start else _before(last, DAYS_UNLESS_TOLD - 1)
+    if first > last:
+        raise InvalidRequest("start_date must not be after end_date", param="start_date")
+    if (last - first).days >= MOST_DAYS:
+        raise InvalidRequest(f"start_date and end_date must span at most {MOST_DAYS} days", param="start_date")
+    return first, last
+
+
+def _before(day: date, days: int) -> date:
+    """So many days earlier; the first of all days is none too early."""
+    return date.fromordinal(max(day.toordinal() - days, 1))
+
+
+def _day(text: str, param: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise InvalidRequest(f"{param} must be a date such as 2026-01-31", param=param) from None
