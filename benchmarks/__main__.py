@@ -4,7 +4,7 @@ import argparse
 import shutil
 
 from apps.devstack import throwaway
-from benchmarks import api, cost, fairness, growth, limits, machine, pages, saturation, sweeps, table
+from benchmarks import api, cost, fairness, growth, limits, machine, pages, saturation, sweeps, table, whole
 from benchmarks.table import Area, Row
 
 AREAS: dict[str, Area] = {
@@ -13,7 +13,9 @@ AREAS: dict[str, Area] = {
     "fairness": fairness.measure,
     "limits": limits.measure,
     "growth": growth.measure,
+    "whole": whole.measure,
     "api": api.measure,
+    "scrape": api.measure_scrape,
     "admin": pages.measure,
     "sweeps": sweeps.measure,
 }

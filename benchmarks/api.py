@@ -57,8 +57,14 @@ class Side:
 def measure(folder: Path) -> list[Row]:
     """Requests first, then transfers, on a web process of their own."""
     with _side(folder / "small", SMALL) as beside, _side(folder / "large", LARGE) as ours:
-        rows = [*_request_rows(ours, beside), _scrape_row(ours, beside)]
+        rows = _request_rows(ours, beside)
     return rows + transfers.measure(folder)
+
+
+def measure_scrape(folder: Path) -> list[Row]:
+    """By itself, because its goal is a time and not a ratio: it wants a machine that does nothing else."""
+    with _side(folder / "small", SMALL) as beside, _side(folder / "large", LARGE) as ours:
+        return [_scrape_row(ours, beside)]
 
 
 @contextmanager

@@ -7,9 +7,20 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
 
-from apps.api.admin import LookOnlyAdmin
+from apps.api.admin import LookOnlyAdmin, Question, asking_first
 from apps.webhooks import outbox
-from apps.webhooks.models import Delivery, EndpointQuerySet, WebhookEndpoint
+from apps.webhooks.models import Delivery, DeliveryState, EndpointQuerySet, WebhookEndpoint
+
+
+def _ask_to_disable(_: Any, __: HttpRequest, rows: QuerySet[Any]) -> Question:
+    active = rows.filter(disabled_at=None)
+    waiting = Delivery.objects.filter(endpoint__in=active, state=DeliveryState.PENDING).count()
+    happens = [
+        f"{active.count()} of {rows.count()} are enabled now.",
+        f"{waiting} events wait for them: these are sent if an endpoint is enabled within three days of the event.",
+        "Events from now on are not noted for them, and will never be sent.",
+    ]
+    return Question("Disable these endpoints?", happens, "Disable")
 
 
 @admin.register(WebhookEndpoint)
@@ -34,6 +45,7 @@ class WebhookEndpointAdmin(LookOnlyAdmin):
         self.message_user(request, f"{rows.reopen()} endpoints enabled.")
 
     @admin.action(description="Disable: send nothing, and note no new events", permissions=["switch"])
+    @asking_first(_ask_to_disable)
     def disable(self, request: HttpRequest, rows: EndpointQuerySet) -> None:
         active = list(rows.filter(disabled_at=None))
         for row in active:

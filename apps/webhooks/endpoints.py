@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 
 from apps.api.errors import Conflict, InvalidRequest, NotFound
 from apps.api.ids import is_wellformed
+from apps.projects import rates
 from apps.projects.models import Project
 from apps.webhooks import delivery
 from apps.webhooks.addresses import Refused, resolve
@@ -19,6 +20,8 @@ from apps.webhooks.signing import hint_of, new_secret
 log = structlog.get_logger(__name__)
 
 KEPT_ACTIVE = timedelta(hours=24)
+MOST_TESTS = 20
+"""In a minute, by all of a project."""
 
 
 def create(project: Project, wanted: dict[str, Any]) -> tuple[WebhookEndpoint, str]:
@@ -83,7 +86,12 @@ def rotate_secret(endpoint: WebhookEndpoint, *, keep_old: bool) -> str:
 
 
 def test(endpoint: WebhookEndpoint, event_type: EventType) -> int:
-    """Sends a sample event now; the status that came back. Raises InvalidRequest `webhook_test_failed` if none did."""
+    """Sends a sample event now; the status that came back.
+
+    Raises InvalidRequest `webhook_test_failed` if none did, and RateLimited: an endpoint that is slow keeps a thread of
+    the web for as long as it may take.
+    """
+    rates.refuse_above(endpoint.project, "tests of webhook endpoints", MOST_TESTS)
     outcome = delivery.sample(endpoint, event_type)
     if outcome.status is None:
         raise InvalidRequest(f"The endpoint gave no answer: {outcome.error}", code="webhook_test_failed")

@@ -22,7 +22,7 @@ from apps.files import in_parts, uploads
 from apps.files.models import File, Upload, UploadStatus
 from apps.inference.usage import Usage
 from apps.observability import metrics
-from apps.projects import throttling
+from apps.projects import rates
 from apps.projects.limits import Limit
 from apps.projects.models import Project
 from tests.conftest import Person, create_batch, error_of, jsonl, line, person_of, upload, uploaded
@@ -289,12 +289,12 @@ def test_no_request_at_all(alice: Person) -> None:
 
 def test_while_redis_is_away_nobody_is_refused(alice: Person, settings: Any) -> None:
     settings.REDIS_URL = "redis://127.0.0.1:1"
-    throttling._limiter.cache_clear()
+    rates._limiter.cache_clear()
     limit(alice, requests_per_minute=1)
 
     assert [alice.client.get("/v1/files").status_code for _ in range(3)] == [200] * 3
     assert limits_of(alice)["requests_per_minute"]["used"] is None
-    throttling._limiter.cache_clear()
+    rates._limiter.cache_clear()
 
 
 def test_what_is_told_of_a_limit(alice: Person) -> None:

@@ -21,6 +21,7 @@ from openai import OpenAI
 from apps.batches import lifecycle
 from apps.batches.states import TERMINAL, BatchStatus
 from apps.webhooks import delivery, outbox, sweeps
+from apps.webhooks.endpoints import MOST_TESTS
 from apps.webhooks.models import Delivery, EventType, WebhookEndpoint, cipher
 from tests.conftest import Person, create_batch, error_of, line, uploaded
 from tests.fakes.receiver import Received, Receiver
@@ -366,6 +367,19 @@ def test_a_test_that_succeeds_enables_it_and_one_that_fails_says_why(
     assert not Delivery.objects.exists()
 
 
+def test_tests_of_endpoints_are_few(
+    alice: Person, charlie: Person, receiver: Receiver, endpoint: WebhookEndpoint
+) -> None:
+    """Each may keep a thread of the web for 15 seconds."""
+    path = f"/v1/webhook_endpoints/{endpoint.pk}/test"
+
+    answers = [alice.client.post(path, {"event_type": "batch.failed"}, format="json") for _ in range(MOST_TESTS + 1)]
+
+    assert [answer.status_code for answer in answers] == [200] * MOST_TESTS + [429]
+    assert error_of(answers[-1])["code"] == "rate_limit_exceeded"
+    assert 1 <= int(answers[-1]["Retry-After"]) <= 60
+
+
 def test_a_worker_that_dies_in_mid_attempt_costs_a_minute(
     alice: Person, receiver: Receiver, endpoint: WebhookEndpoint
 ) -> None:
@@ -468,7 +482,12 @@ def test_an_operator_sees_the_log_sends_again_and_switches(
     deliver(endpoint)
 
     assert [each.webhook_id for each in receiver.received] == [sent.event_id] * 2
+    asked = {"action": "disable", "_selected_action": [endpoint.pk]}
+    question = operator.post("/admin/webhooks/webhookendpoint/", asked).content.decode()
+    assert "will never be sent" in question
+    assert not WebhookEndpoint.objects.exclude(disabled_at=None), "it asks first"
     for action, state in (("disable", "disabled"), ("enable", "active")):
-        operator.post("/admin/webhooks/webhookendpoint/", {"action": action, "_selected_action": [endpoint.pk]})
+        answer = {"action": action, "confirmed": action, "_selected_action": [endpoint.pk]}
+        operator.post("/admin/webhooks/webhookendpoint/", answer)
         endpoint.refresh_from_db()
         assert endpoint.state == state
