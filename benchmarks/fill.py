@@ -10,11 +10,16 @@ TENANTS = 20
 """The first has half of all batches."""
 
 
+AT_ONCE = 50_000
+"""Batches whose chunks are written in one statement: a sort of all of them would need more disk than they do."""
+
+
 class Size(NamedTuple):
-    """How many batches of each sort there are."""
+    """How many batches of each sort there are, and in how many minutes those that ended did so."""
 
     ended: int
     unfinished: int
+    minutes: int = 63
 
     @property
     def batches(self) -> int:
@@ -34,8 +39,11 @@ def fill(url: str, size: Size) -> str:
         # Without the checks of foreign keys, a million a minute: the rows are made to match.
         connection.execute("SET session_replication_role = replica")
         cursor = psycopg.ClientCursor(connection)
-        for statement in (TENANT_ROWS, PLAN, FILE_ROWS, BATCH_ROWS, CHUNK_ROWS, WORKER_ROWS):
-            cursor.execute(statement, {**size._asdict(), "chunks": CHUNKS, "tenants": TENANTS})
+        facts = {**size._asdict(), "chunks": CHUNKS, "tenants": TENANTS}
+        for statement in (TENANT_ROWS, PLAN, FILE_ROWS, BATCH_ROWS, WORKER_ROWS, USAGE_ROWS):
+            cursor.execute(statement, facts)
+        for first in range(1, size.batches + 1, AT_ONCE):
+            cursor.execute(CHUNK_ROWS, {**facts, "first": first, "last": first + AT_ONCE - 1})
         connection.execute("VACUUM ANALYZE")
         row = cursor.execute("SELECT project_id FROM tenant WHERE number = 0").fetchone()
     if row is None:
@@ -73,11 +81,11 @@ SELECT n, tenant.project_id, tenant.api_key_id, m,
        m %% 50 = 2 AND m > 0 AS is_overdue,
        m %% 10 = 3 AND m > 0 AS has_running,
        m %% 100 = 13 AND m > 0 AS has_lost,
-       CASE WHEN m <= 0 THEN now() - interval '30 minutes' + m * interval '66 minutes' / %(ended)s
+       CASE WHEN m <= 0 THEN now() - interval '30 minutes' + m * (%(minutes)s + 3) * interval '1 minute' / %(ended)s
             WHEN m %% 50 = 2 THEN now() - interval '24 hours 10 seconds'
             ELSE now() - interval '1 minute' - (%(unfinished)s - m) * interval '20 minutes' / %(unfinished)s
        END AS created_at,
-       now() + (m - 1) * interval '63 minutes' / %(ended)s AS ended_at
+       now() + (m - 1) * %(minutes)s * interval '1 minute' / %(ended)s AS ended_at
   FROM (SELECT n, n - %(ended)s AS m FROM generate_series(1, %(ended)s + %(unfinished)s) AS n) AS numbered
        JOIN tenant ON tenant.number = CASE WHEN n / 10 %% 2 = 0 THEN 0 ELSE 1 + n %% (%(tenants)s - 1) END;
 """
@@ -142,7 +150,16 @@ SELECT id, index, index * 100 + 1, index * 500000, (index + 1) * 500000, 100, st
                     WHEN index < %(chunks)s / 2 + 2 THEN 'running'
                     ELSE 'pending' END AS state
           FROM plan, generate_series(0, %(chunks)s - 1) AS index
+         WHERE n BETWEEN %(first)s AND %(last)s
          ORDER BY n, index) AS chunk;
+"""
+
+# What three models' answers cost on each of the last 90 days.
+USAGE_ROWS = """
+INSERT INTO batches_dailyusage (project_id, day, model, requests, input_tokens, cached_tokens, output_tokens,
+                                reasoning_tokens, total_tokens)
+SELECT project_id, current_date - day, 'model-' || model, 100000, 20000000, 0, 10000000, 0, 30000000
+  FROM tenant, generate_series(0, 89) AS day, generate_series(1, 3) AS model;
 """
 
 WORKER_ROWS = """

@@ -7,12 +7,15 @@ from typing import Any, NamedTuple, Self
 from apps.api import pagination
 from apps.batches import figures, leases, lifecycle, sweeps
 from apps.batches.leases import Beat
+from apps.batches.lifecycle import BatchRequest
 from apps.batches.models import Batch, Chunk
+from apps.batches.pipeline import assemble
 from apps.batches.serializers import batch_json, batches_json
-from apps.batches.states import TERMINAL, ChunkState
+from apps.batches.standing import standings
+from apps.batches.states import TERMINAL, BatchStatus, ChunkState
 from apps.files import sweeps as file_sweeps
-from apps.files.models import File
-from apps.projects.models import Project
+from apps.files.models import File, Purpose
+from apps.projects.models import ApiKey, Project
 
 PAGE = 20
 BEATS = 16
@@ -27,6 +30,9 @@ class Facts:
     running: Batch
     ended: Batch
     half_way: Batch
+    finalizing: Batch
+    input: File
+    key: ApiKey
     waiting: str
     beats: list[Beat]
 
@@ -40,6 +46,9 @@ class Facts:
             running=batches.filter(chunks__state=ChunkState.RUNNING)[0],
             ended=batches.filter(status__in=TERMINAL)[0],
             half_way=batches[batches.count() // 2],
+            finalizing=Batch.objects.filter(status=BatchStatus.FINALIZING)[0],
+            input=File.objects.live().filter(project=project, purpose=Purpose.BATCH)[0],
+            key=ApiKey.objects.filter(project=project)[0],
             waiting=leases._open_batches()[0],
             beats=[Beat(chunk.pk, chunk.epoch, 50, 0) for chunk in running[:BEATS]],
         )
@@ -64,6 +73,18 @@ def _files(facts: Facts) -> list[File]:
     return pagination.page(File.objects.live().filter(project=facts.project), after=None, limit=PAGE)[0]
 
 
+def _create(facts: Facts) -> Batch:
+    asked = BatchRequest(facts.project, facts.key, facts.input.pk, "/v1/chat/completions", {}, None)
+    chunks = [
+        Chunk(index=at, first_line=at * 100 + 1, start=at * 100, end=at * 100 + 99, lines=100) for at in range(100)
+    ]
+    return lifecycle.create(asked, facts.input, chunks=chunks, total=10_000, model="benchmark")
+
+
+def _finalize(facts: Facts) -> bool:
+    return assemble._end(facts.finalizing, BatchStatus.COMPLETED, {"output": 1_000, "error": 10})
+
+
 LOOKS = (
     Look(
         "API: retrieve a batch in progress",
@@ -82,6 +103,25 @@ LOOKS = (
         lambda facts: _page(facts, facts.half_way),
         None,
         "The cursor says where in the index the page begins, so that nothing before it is read.",
+    ),
+    Look(
+        "API: limits",
+        lambda facts: standings(facts.project),
+        None,
+        "The project's unfinished batches and its stored files, each from an index that has no others; its pages of "
+        "usage, one for each day and model. Nothing else is counted, and a create with limits asks the same.",
+    ),
+    Look(
+        "create: store a batch of 100 chunks",
+        _create,
+        None,
+        "Rows are added, and their indexes are as deep as the logarithm of what is there.",
+    ),
+    Look(
+        "finalize: sum 20 chunks and end the batch",
+        _finalize,
+        None,
+        "By the batch's id, and then by its files' ids.",
     ),
     Look("API: list 20 files", _files, None, "The index has the project's files in the order of the page."),
     Look(

@@ -40,8 +40,8 @@ def measure(folder: Path) -> list[Row]:
     rounds = []
     for number in range(1, ROUNDS + 1):
         print(f"Asking: round {number} of {ROUNDS}", flush=True)
-        rounds.append((_ask(beside, "times", str(REPEATS)), _ask(ours, "times", str(REPEATS))))
-    small, large = ([median(_of(side, at)) for at in range(len(rounds[0][0]))] for side in zip(*rounds, strict=True))
+        rounds.append((ask(beside, "times", str(REPEATS)), ask(ours, "times", str(REPEATS))))
+    small, large = ([median(of(side, at)) for at in range(len(rounds[0][0]))] for side in zip(*rounds, strict=True))
     return [_row(look, *times) for look, *times in zip(rounds[0][0], large, small, strict=True)]
 
 
@@ -54,7 +54,8 @@ def database(folder: Path, size: Size) -> Mapping[str, str]:
     return env
 
 
-def _ask(env: Mapping[str, str], *arguments: str) -> list[Answer]:
+def ask(env: Mapping[str, str], *arguments: str) -> list[Answer]:
+    """What benchmarks/queries.py says of each look, in a fresh process."""
     command = [sys.executable, "-m", "benchmarks.queries", *arguments]
     done = spawn.run(command, cwd=PROJECT_ROOT, env=env)
     if done.returncode != 0:
@@ -62,7 +63,8 @@ def _ask(env: Mapping[str, str], *arguments: str) -> list[Answer]:
     return [Answer(**{name: look[name] for name in Answer.__annotations__}) for look in json.loads(done.stdout)]
 
 
-def _of(rounds: Sequence[list[Answer]], at: int) -> list[float]:
+def of(rounds: Sequence[list[Answer]], at: int) -> list[float]:
+    """All seconds of one look, without each process's first."""
     return [seconds for answers in rounds for seconds in answers[at].seconds[1:]]
 
 
@@ -76,7 +78,7 @@ def _row(look: Answer, ours: float, beside: float) -> Row:
 def explain(folder: Path, page: Path) -> None:
     """Write the plans of all queries at the large size to `page`."""
     parts = [PREFACE.format(size=LARGE, machine=machine.describe())]
-    for look in _ask(database(folder / "explained", LARGE), "plans"):
+    for look in ask(database(folder / "explained", LARGE), "plans"):
         plans = "\n\n".join(_readable(plan) for plan in look.plans)
         parts.append(f"## {look.name}\n\n{look.because}\n\n```\n{plans}\n```\n")
     page.write_text("\n".join(parts))
