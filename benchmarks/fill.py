@@ -81,11 +81,11 @@ SELECT n, tenant.project_id, tenant.api_key_id, m,
        m %% 50 = 2 AND m > 0 AS is_overdue,
        m %% 10 = 3 AND m > 0 AS has_running,
        m %% 100 = 13 AND m > 0 AS has_lost,
-       CASE WHEN m <= 0 THEN now() - interval '30 minutes' + m * (%(minutes)s + 3) * interval '1 minute' / %(ended)s
+       CASE WHEN m <= 0 THEN now() - interval '30 minutes' + m * ((%(minutes)s + 3) * interval '1 minute' / %(ended)s)
             WHEN m %% 50 = 2 THEN now() - interval '24 hours 10 seconds'
             ELSE now() - interval '1 minute' - (%(unfinished)s - m) * interval '20 minutes' / %(unfinished)s
        END AS created_at,
-       now() + (m - 1) * %(minutes)s * interval '1 minute' / %(ended)s AS ended_at
+       now() + (m - 1) * (%(minutes)s * interval '1 minute' / %(ended)s) AS ended_at
   FROM (SELECT n, n - %(ended)s AS m FROM generate_series(1, %(ended)s + %(unfinished)s) AS n) AS numbered
        JOIN tenant ON tenant.number = CASE WHEN n / 10 %% 2 = 0 THEN 0 ELSE 1 + n %% (%(tenants)s - 1) END;
 """
