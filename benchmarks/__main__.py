@@ -4,13 +4,14 @@ import argparse
 import shutil
 
 from apps.devstack import throwaway
-from benchmarks import api, cost, fairness, growth, limits, machine, pages, saturation, sweeps, table, whole
+from benchmarks import api, cost, crowd, fairness, growth, limits, machine, pages, saturation, sweeps, table, whole
 from benchmarks.table import Area, Row
 
 AREAS: dict[str, Area] = {
     "cost": cost.measure,
     "saturation": saturation.measure,
     "fairness": fairness.measure,
+    "crowd": crowd.measure,
     "limits": limits.measure,
     "growth": growth.measure,
     "whole": whole.measure,
