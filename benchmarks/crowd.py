@@ -8,7 +8,7 @@ from statistics import median
 
 from openai.types import Batch
 
-from benchmarks import client, running, servers, table
+from benchmarks import client, running, servers
 from benchmarks.fairness import Project, Tenants
 from benchmarks.table import Row
 
