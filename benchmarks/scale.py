@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 
 import pygal
-from pygal.style import CleanStyle
+from pygal.style import Style
 
 from apps.devstack import throwaway
 from benchmarks import machine, sweeps
@@ -23,6 +23,7 @@ SIZES = tuple(Size(ended, 1_000, TEN_DAYS_MINUTES) for ended in (9_000, 99_000, 
 ROUNDS, REPEATS = 3, 10
 PLOTTED = 8
 """Looks that grow most; the others are flat, and would hide these."""
+COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#17becf")
 
 
 def measure(sizes: Sequence[Size]) -> dict[str, list[float]]:
@@ -55,19 +56,23 @@ def show(found: Mapping[str, Sequence[float]], sizes: Sequence[Size]) -> None:
 def plot(found: Mapping[str, Sequence[float]], sizes: Sequence[Size], page: Path) -> None:
     """Both axes are logarithmic; a straight line from corner to corner would grow as the rows do."""
     grown = sorted(found, key=lambda name: found[name][-1] / found[name][0], reverse=True)[:PLOTTED]
+    rows = [size.batches * CHUNKS for size in sizes]
     chart = pygal.XY(
-        style=CleanStyle,
+        style=Style(colors=COLORS, background="white", plot_background="white"),
         logarithmic=True,
-        xrange=(sizes[0].batches * CHUNKS, sizes[-1].batches * CHUNKS),
+        xrange=(rows[0], rows[-1]),
+        range=(0.1, 1_000),
         x_title="chunk rows",
         y_title="milliseconds",
         legend_at_bottom=True,
-        legend_at_bottom_columns=2,
+        legend_at_bottom_columns=1,
         truncate_legend=-1,
         js=(),
     )
+    chart.x_labels, chart.y_labels = rows, [0.1, 1, 10, 100, 1_000]
+    chart.x_value_formatter, chart.value_formatter = "{:,}".format, "{:g}".format
     for name in grown:
-        chart.add(name, [(size.batches * CHUNKS, time) for size, time in zip(sizes, found[name], strict=True)])
+        chart.add(name, list(zip(rows, found[name], strict=True)))
     page.write_bytes(chart.render(is_unicode=False))
 
 
