@@ -294,8 +294,12 @@ class Stack:
         return self.ask_nodes(what, *(node(name, self.pid(name)) for name in names))
 
     def ask_nodes(self, what: str, *nodes: str) -> dict[str, Any]:
-        with Celery(broker=self.env["REDIS_URL"], set_as_current=False) as app:
-            answers: dict[str, Any] | None = getattr(app.control.inspect(destination=list(nodes)), what)()
+        with (
+            Celery(broker=self.env["REDIS_URL"], set_as_current=False) as app,
+            app.connection_for_write() as connection,  # its own: a pooled one may be from before Redis was away
+        ):
+            inspect = app.control.inspect(destination=list(nodes), connection=connection)
+            answers: dict[str, Any] | None = getattr(inspect, what)()
             return answers or {}
 
     def queue_of(self, task: str, *arguments: Any) -> str:

@@ -120,6 +120,8 @@ def _named(upload: Upload, part_ids: Sequence[str]) -> list[UploadPart]:
     known = {part.pk: part for part in UploadPart.objects.filter(upload=upload)}
     for part_id in part_ids:
         if part_id not in known:
+            if _has_ended(upload):  # just now, and its parts went with it
+                raise _ended(upload)
             raise InvalidRequest(f"Part not found: {part_id[:100]}", code="part_not_found", param="part_ids")
     if len(set(part_ids)) < len(part_ids):
         raise InvalidRequest("part_ids names a part twice", param="part_ids")

@@ -161,7 +161,7 @@ def test_a_superuser_is_asked_for_in_the_terminal(checkout: Path, env: dict[str,
         "make", ["manage", "ARGS=createsuperuser"], cwd=str(checkout), env=env, encoding="utf-8", timeout=SECONDS
     )
     try:
-        answers = {"Username": "operator", "Email": "", "Password:": "correct horse", "again": "correct horse"}
+        answers = {"Username": "reader", "Email": "", "Password:": "correct horse", "again": "correct horse"}
         for question, answer in answers.items():
             child.expect(question)
             child.sendline(answer)

@@ -95,7 +95,7 @@ def test_with_postgres_away_the_rest_is_told(client: test.Client, monkeypatch: p
     told = values(client.get("/metrics", HTTP_AUTHORIZATION=TOKEN).content)
 
     assert told[of("source_up", "postgres")] == 0
-    assert told[of("queue_depth", "control")] == 0
+    assert of("queue_depth", "control") in told
     assert of("chunks", "pending") not in told
 
 
