@@ -59,7 +59,7 @@ COMPONENTS: dict[str, Schema] = {
 ALWAYS = {
     401: "No key was sent",
     403: "The key, or the project id beside it, opens nothing",
-    429: "Too many requests, or a limit is used up; `Retry-After` says when to try again",
+    429: "Too many requests (`Retry-After` says when to try again), or a limit of the project has no room for this",
     500: "Our fault, or the storage's",
     503: "The database cannot be reached for now; `Retry-After` says when to try again",
 }

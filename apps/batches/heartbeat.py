@@ -93,6 +93,7 @@ class Heartbeat:
             self._ensure_thread()
         try:
             self._pulse([run])
+            self._stop_spenders([run])
             if self._stopping:
                 run.halt(STOPPING)
             connection.close()  # the lines may take hours, and no thread keeps a connection meanwhile
@@ -128,6 +129,7 @@ class Heartbeat:
         if self._worker and not self._stopping:
             workers.seen(self._worker, self.report())
         self.each_beat()
+        self._stop_spenders(runs)  # last: whatever it costs, leases are renewed by now
 
     def make_way(self) -> None:
         """Lets go of a chunk if this process is full while somebody has no chunk running anywhere.
@@ -154,7 +156,10 @@ class Heartbeat:
                 run.renewed(asked_at)
             if reason := halt_reason(renewal):
                 run.halt(reason)
-        broke = quota.used_up({run.turn.project for run in runs})
+
+    def _stop_spenders(self, runs: Sequence[Running]) -> None:
+        """Halts the runs of projects whose token budget is spent."""
+        broke = quota.used_up({run.turn.project for run in runs}) if runs else ()
         for run in runs:
             if run.turn.project in broke:
                 run.halt(codes.QUOTA_USED_UP)

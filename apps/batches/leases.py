@@ -189,12 +189,36 @@ def commit(
 
     May be repeated: a commit whose answer was lost with the connection counts as made.
     """
-    done: dict[str, Any] = {"halted": halted, "output_bytes": output_bytes, "error_bytes": error_bytes, "owner": ""}
-    with transaction.atomic():
-        if _leave(held, state=ChunkState.DONE, done_at=Now(), **tally._asdict(), **done):
-            usage.add(held.chunk.batch.project_id, spent)
-            return True
-    return Chunk.objects.filter(pk=held.chunk.pk, epoch=held.epoch, state=ChunkState.DONE).exists()
+    facts = {
+        **tally._asdict(),
+        **usage.columns(spent),
+        "id": held.chunk.pk,
+        "epoch": held.epoch,
+        "halted": halted,
+        "output_bytes": output_bytes,
+        "error_bytes": error_bytes,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(COMMIT, facts)
+        (done,) = cursor.fetchone()
+    return bool(done) or Chunk.objects.filter(pk=held.chunk.pk, epoch=held.epoch, state=ChunkState.DONE).exists()
+
+
+# One statement and not a transaction of two: a worker that is frozen between them would keep the rows locked, and all
+# heartbeats and sweeps that want them would wait for it.
+COMMIT = f"""
+WITH done AS (
+    UPDATE batches_chunk
+       SET state = 'done', done_at = statement_timestamp(), lease_expires_at = NULL, owner = '', waiting = '',
+           completed = %(completed)s, failed = %(failed)s, input_tokens = %(input_tokens)s,
+           cached_tokens = %(cached_tokens)s, output_tokens = %(output_tokens)s,
+           reasoning_tokens = %(reasoning_tokens)s, total_tokens = %(total_tokens)s, halted = %(halted)s,
+           output_bytes = %(output_bytes)s, error_bytes = %(error_bytes)s
+     WHERE id = %(id)s AND epoch = %(epoch)s AND state = 'running'
+    RETURNING batch_id
+), counted AS ({usage.ADD})
+SELECT count(*) FROM done
+"""  # noqa: S608  made of constants
 
 
 def release(held: Claim, error: str = "") -> bool:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from apps.api.errors import InvalidRequest, QuotaExceeded
+from apps.api.errors import InvalidRequest
 from apps.api.openapi import BAD_LIMIT, Schema, an_object, operation, query, ref
 from apps.batches.limit_serializers import DAYS_UNLESS_TOLD, MOST_DAYS
 from apps.batches.limit_views import MOST_PAGES
@@ -35,9 +35,6 @@ COMPONENTS: dict[str, Schema] = {
         total_tokens=COUNT,
     ),
 }
-
-FULL = QuotaExceeded(Limit.ENQUEUED_LINES.value, Limit.ENQUEUED_LINES.label, used=49_990, limit=50_000, needed=100)
-"""The error of a call that needs more than is left of a limit."""
 
 retrieve: Any = operation(
     name="limits.retrieve",

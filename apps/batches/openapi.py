@@ -23,6 +23,7 @@ from apps.api.openapi import (
 from apps.batches.states import BatchStatus, WaitingReason
 from apps.files.openapi import EXPIRY, FIRST_BATCH
 from apps.idempotency.openapi import IDEMPOTENCY_KEY, ONCE, ONCE_ERRORS
+from apps.projects.openapi import LINES_USED_UP
 
 BATCHES = "Batches"
 BATCH_ID = path("batch_id", "A batch's id, such as `batch_cd9d04e1bd5d2e3eb1c6c4ee`.")
@@ -121,6 +122,7 @@ create = operation(
     answers={200: (ref("Batch"), "The batch, in progress")},
     refuses={**ONCE, 400: "A bad member, or bad lines", 404: "There is no such input file", **BODY_TOO_LARGE},
     errors=[
+        LINES_USED_UP,
         *ONCE_ERRORS,
         *BODY_ERRORS,
         InvalidRequest("input_file_id is required", param="input_file_id"),

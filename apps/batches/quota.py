@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import QuerySet, Sum
 
 from apps.batches import usage
 from apps.batches.models import Batch
@@ -50,6 +50,12 @@ def used_up(project_ids: Collection[str]) -> set[str]:
     return {str(project.pk) for project in _with_budget(project_ids) if _is_spent(project)}
 
 
+def spent_projects() -> list[str]:
+    """Of the projects with unfinished batches, those whose token budget is spent."""
+    busy = _unfinished_batches().values("project").distinct()
+    return sorted(used_up([str(project_id) for project_id in busy.values_list("project", flat=True)]))
+
+
 def _with_budget(project_ids: Collection[str]) -> list[Project]:
     """One cheap look for each heartbeat of a fleet on which nobody has a budget."""
     rows = Project.objects.filter(pk__in=project_ids)
@@ -57,10 +63,15 @@ def _with_budget(project_ids: Collection[str]) -> list[Project]:
 
 
 def _is_spent(project: Project) -> bool:
+    spent = of_tokens(project)
     allowed = {limit: limits.most(project, limit) for limit in OF_TOKENS}
-    return any(most is not None and of_tokens(project)[limit] >= most for limit, most in allowed.items())
+    return any(most is not None and spent[limit] >= most for limit, most in allowed.items())
 
 
 def _unfinished(project: Project) -> "QuerySet[Batch]":
+    return _unfinished_batches().filter(project=project)
+
+
+def _unfinished_batches() -> "QuerySet[Batch]":
     # The condition that the index is made with, so that ended batches are never looked at.
-    return Batch.objects.filter(Q(status__in=sorted(UNFINISHED)), project=project)
+    return Batch.objects.filter(status__in=sorted(UNFINISHED))

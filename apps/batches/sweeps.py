@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Coalesce, Now
 
-from apps.batches import leases, workers
+from apps.batches import leases, quota, workers
 from apps.batches.models import Batch, Chunk, ChunkQuerySet, Sweep
 from apps.batches.states import ASSEMBLABLE, RUNNABLE, TERMINAL, BatchStatus, ChunkState
 from apps.files import storage
@@ -106,8 +106,12 @@ def mend(batch_id: str) -> int:
 
 
 def overdue() -> list[str]:
-    """Batches past their deadline, or cancelling, that still have pending chunks: these lines only need writing off."""
-    ending = Q(status=BatchStatus.CANCELLING) | Q(status=BatchStatus.IN_PROGRESS, expires_at__lte=Now())
+    """Batches with pending chunks whose lines only need writing off.
+
+    Past their deadline, or cancelling, or of a project whose token budget is spent.
+    """
+    past = Q(expires_at__lte=Now()) | Q(project__in=quota.spent_projects())
+    ending = Q(status=BatchStatus.CANCELLING) | Q(past, status=BatchStatus.IN_PROGRESS)
     pending = Chunk.objects.filter(batch=OuterRef("pk"), state=ChunkState.PENDING)
     found = list(Batch.objects.filter(ending, Exists(pending)).values_list("pk", flat=True)[:MOST_AT_ONCE])
     SWEEP_FOUND.add("overdue_batches", number=len(found))

@@ -2,15 +2,13 @@
 
 from collections.abc import Iterable
 from datetime import date, timedelta
-from typing import NamedTuple
-from uuid import UUID
+from typing import Any, NamedTuple
 
 from django.db import connection
 from django.db.models import QuerySet, Sum
 from django.utils import timezone
 
-from apps.batches.models import Chunk, DailyUsage
-from apps.batches.states import UNFINISHED, ChunkState
+from apps.batches.models import DailyUsage
 from apps.inference.usage import NO_USAGE, Usage, summed
 from apps.projects.models import Project
 
@@ -32,13 +30,10 @@ class Tokens(NamedTuple):
     this_month: int
 
 
-def add(project_id: UUID, spent: Iterable[Spent]) -> None:
-    """Counts answers of a chunk on today's page. Belongs into the transaction that commits the chunk."""
-    # In the order of the models: two commits that meet in the same rows take them in the same order.
-    rows = [(project_id, name, requests, *usage) for name, requests, usage in _by_name(spent)]
-    if rows:
-        with connection.cursor() as cursor:
-            cursor.executemany(ADD, rows)
+def columns(spent: Iterable[Spent]) -> dict[str, list[Any]]:
+    """What ADD takes: a list for each column, with a place for each model."""
+    rows = [(name, requests, *usage) for name, requests, usage in _by_name(spent)]
+    return {name: [row[at] for row in rows] for at, name in enumerate(COLUMNS)}
 
 
 def _by_name(spent: Iterable[Spent]) -> list[Spent]:
@@ -48,13 +43,21 @@ def _by_name(spent: Iterable[Spent]) -> list[Spent]:
         name = (each.model or "").replace("\x00", "\ufffd")[:MOST_MODEL_CHARACTERS]
         before = named.get(name, Spent(name, 0, NO_USAGE))
         named[name] = Spent(name, before.requests + each.requests, summed([before.usage, each.usage]))
-    return [named[name] for name in sorted(named)]
+    return list(named.values())
 
 
+COLUMNS = ("models", "requests", *(f"all_{name}" for name in Usage._fields))
+# Counts answers on today's page, of a chunk that `done` has just committed. In the order of the models: two commits
+# that meet in the same rows take them in the same order.
 ADD = """
 INSERT INTO batches_dailyusage AS page (project_id, day, model, requests, input_tokens, cached_tokens, output_tokens,
                                         reasoning_tokens, total_tokens)
-VALUES (%s, (statement_timestamp() AT TIME ZONE 'UTC')::date, %s, %s, %s, %s, %s, %s, %s)
+SELECT batch.project_id, (statement_timestamp() AT TIME ZONE 'UTC')::date, spent.*
+  FROM done JOIN batches_batch AS batch ON batch.id = done.batch_id,
+       unnest(%(models)s::text[], %(requests)s::bigint[], %(all_input_tokens)s::bigint[],
+              %(all_cached_tokens)s::bigint[], %(all_output_tokens)s::bigint[], %(all_reasoning_tokens)s::bigint[],
+              %(all_total_tokens)s::bigint[]) AS spent (model)
+ ORDER BY spent.model
 ON CONFLICT (project_id, day, model) DO UPDATE
    SET requests = page.requests + excluded.requests,
        input_tokens = page.input_tokens + excluded.input_tokens,
@@ -66,23 +69,29 @@ ON CONFLICT (project_id, day, model) DO UPDATE
 
 
 def tokens(project: Project) -> Tokens:
-    """What was spent: committed chunks by their pages, others by their rows."""
-    running = Chunk.objects.filter(batch__project=project, batch__status__in=sorted(UNFINISHED))
-    open_now = _total(running.exclude(state=ChunkState.DONE))
-    pages = DailyUsage.objects.filter(project=project)
-    return Tokens(_total(pages) + open_now, _total(pages.filter(day__gte=_first_of_month())) + open_now)
+    """What was spent: committed chunks by their pages, those that run by their rows.
 
-
-def _total(rows: "QuerySet[Chunk] | QuerySet[DailyUsage]") -> int:
-    return int(rows.aggregate(total=Sum("total_tokens"))["total"] or 0)
-
-
-def _first_of_month() -> date:
-    """By Postgres' clock, as the pages' days are."""
+    One statement, for a chunk that commits between two would be in both.
+    """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT date_trunc('month', statement_timestamp() AT TIME ZONE 'UTC')::date")
-        first: date = cursor.fetchone()[0]
-        return first
+        cursor.execute(TOKENS, {"project": project.pk})
+        return Tokens(*map(int, cursor.fetchone()))
+
+
+# Chunks that were let go count again when somebody has claimed them: pending ones may be very many.
+TOKENS = """
+WITH running AS (
+    SELECT coalesce(sum(chunk.total_tokens), 0) AS tokens
+      FROM batches_chunk AS chunk JOIN batches_batch AS batch ON batch.id = chunk.batch_id
+     WHERE chunk.state = 'running' AND batch.project_id = %(project)s
+), pages AS (
+    SELECT coalesce(sum(total_tokens), 0) AS tokens,
+           coalesce(sum(total_tokens) FILTER (
+             WHERE day >= date_trunc('month', statement_timestamp() AT TIME ZONE 'UTC')::date), 0) AS this_month
+      FROM batches_dailyusage WHERE project_id = %(project)s
+)
+SELECT pages.tokens + running.tokens, pages.this_month + running.tokens FROM pages, running
+"""
 
 
 class Lately(NamedTuple):

@@ -91,8 +91,11 @@ def _register(part: UploadPart) -> bool:
 
 
 def most_received(upload: Upload) -> int:
-    """Bytes in all parts of an upload: a part whose answer got lost is sent again, and again."""
-    return 2 * upload.bytes + settings.MAX_PART_BYTES
+    """Bytes in all parts of an upload: a part whose answer got lost is sent again, and again.
+
+    By what was announced, for that is what limits ask for.
+    """
+    return 2 * upload.bytes + min(upload.bytes, settings.MAX_PART_BYTES)
 
 
 def complete(upload: Upload, part_ids: Sequence[str], md5: str | None) -> Upload:

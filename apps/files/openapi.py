@@ -25,6 +25,7 @@ from apps.files.in_parts import MOST_PARTS
 from apps.files.models import Purpose, UploadStatus
 from apps.files.uploads import LEAST_EXPIRY_SECONDS, MOST_EXPIRY_SECONDS
 from apps.idempotency.openapi import IDEMPOTENCY_KEY, ONCE, ONCE_ERRORS
+from apps.projects.openapi import BYTES_USED_UP
 
 FILES = "Files"
 UPLOADS = "Uploads"
@@ -107,6 +108,7 @@ upload = operation(
     answers={200: (ref("File"), "The file")},
     refuses={**ONCE, 400: "Not a multipart form, no file, an empty one, or another purpose", 413: "Too large"},
     errors=[
+        BYTES_USED_UP,
         *ONCE_ERRORS,
         *FORM_ERRORS,
         InvalidRequest('purpose must be "batch"', code="invalid_purpose", param="purpose"),
@@ -254,6 +256,7 @@ begin_upload = operation(
     answers={200: (ref("Upload"), "The upload, pending")},
     refuses={**ONCE, 400: "A bad member", **BODY_TOO_LARGE},
     errors=[
+        BYTES_USED_UP,
         *ONCE_ERRORS,
         InvalidRequest('purpose must be "batch"', code="invalid_purpose", param="purpose"),
         InvalidRequest(f"bytes must be an integer from 1 to {settings.MAX_BATCH_BYTES}", param="bytes"),

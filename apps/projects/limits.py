@@ -7,11 +7,13 @@ requests at once are kept apart by `hold`.
 from collections.abc import Collection
 
 from django.conf import settings
-from django.db import models
+from django.db import connection, models
 
 from apps.api.errors import QuotaExceeded
 from apps.observability import metrics
 from apps.projects.models import Project
+
+PATIENCE = "10s"
 
 
 class Limit(models.TextChoices):
@@ -39,8 +41,11 @@ def are_set(project: Project, limits: Collection[Limit]) -> bool:
 def hold(project: Project) -> Project:
     """Keeps everybody else from using up the project's limits until the transaction ends; its row as it is now.
 
-    The lock stands in nobody's way who only refers to the project, such as whoever stores a file of it.
+    The lock stands in nobody's way who only refers to the project, such as whoever stores a file of it. A process that
+    is frozen in the middle keeps it for PATIENCE only: then Postgres ends its transaction.
     """
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{PATIENCE}'")
     return Project.objects.select_for_update(no_key=True).get(pk=project.pk)
 
 

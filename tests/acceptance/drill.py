@@ -61,7 +61,7 @@ SELECT ARRAY[
            WHERE object_removed_at IS NULL AND project_id IN (SELECT project_id FROM mine)),
          coalesce(sum(total_tokens) FILTER (WHERE has_ended), 0)
          + (SELECT coalesce(sum(chunk.total_tokens), 0) FROM batches_chunk AS chunk
-              JOIN mine ON mine.id = chunk.batch_id AND NOT mine.has_ended)
+              JOIN mine ON mine.id = chunk.batch_id AND NOT mine.has_ended AND chunk.state <> 'pending')
        ]::bigint[]
   FROM mine
 """

@@ -75,7 +75,7 @@ def test_a_budget_that_runs_out_in_mid_batch_stops_it_within_a_heartbeat(stack: 
     completed, failed = ended.request_counts.completed, ended.request_counts.failed
     print(f"a budget of 500 answers: {completed} were made")
     assert completed + failed == 10_000
-    assert 500 <= completed <= 5_000
+    assert 500 <= completed <= 500 + 2 * 2_000 + 100  # a beat is up to 2 s old when the budget ends
     rows = [json.loads(row) for row in sdk.files.content(str(ended.error_file_id)).content.splitlines()]
     assert {row["error"]["code"] for row in rows} == {"insufficient_quota"}
     told = stack.get("/v1/limits", **{"x-api-key": key}).json()["tokens"]

@@ -8,17 +8,19 @@ from typing import Any
 import hypothesis
 import pytest
 from django import test
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.utils import timezone
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
-from apps.batches import lifecycle, usage
-from apps.batches.models import Batch, Chunk, DailyUsage
+from apps.batches import leases, lifecycle, sweeps, usage
+from apps.batches.models import Batch, Chunk, DailyUsage, Tally
 from apps.batches.pipeline import assemble, run
 from apps.batches.states import UNFINISHED, ChunkState
 from apps.files import in_parts, uploads
+from apps.files import quota as file_quota
 from apps.files.models import File, Upload, UploadStatus
 from apps.inference.usage import Usage
 from apps.observability import metrics
@@ -124,6 +126,26 @@ def test_an_upload_in_parts_takes_its_room_when_it_begins(alice: Person) -> None
     assert begin_upload(alice, 60).status_code == 200
 
 
+def test_an_upload_in_parts_takes_little_more_than_it_announced(alice: Person) -> None:
+    limit(alice, stored_bytes=1_000)
+    begun = begin_upload(alice, 100).json()
+    path = f"/v1/uploads/{begun['id']}/parts"
+
+    parts = [{"data": SimpleUploadedFile("a", b"x" * 100)} for _ in range(4)]
+    sent = [alice.client.post(path, part, format="multipart") for part in parts]
+
+    assert [answer.status_code for answer in sent] == [200, 200, 200, 400], "a part may be sent again, and again"
+    assert used(alice)["stored_bytes"] == 300
+
+
+def test_each_sum_is_one_look(alice: Person, django_assert_num_queries: Any) -> None:
+    """What moves from one table to another between two looks would be in both, or in neither."""
+    with django_assert_num_queries(1):
+        usage.tokens(alice.project)
+    with django_assert_num_queries(1):
+        file_quota.stored_bytes(alice.project)
+
+
 def test_settings_hold_for_projects_without_limits_of_their_own(alice: Person, charlie: Person, settings: Any) -> None:
     settings.PROJECT_LIMITS = {**settings.PROJECT_LIMITS, "enqueued_lines": 2}
     limit(charlie, enqueued_lines=3)
@@ -203,6 +225,30 @@ def test_a_budget_that_runs_out_ends_the_lines_that_were_not_sent(alice: Person,
     assert create_batch(alice, uploaded(alice, LINES)).status_code == 429
 
 
+def test_pending_chunks_of_a_spent_project_are_written_off_without_a_worker(alice: Person, charlie: Person) -> None:
+    spent, waiting = new_batch(alice, [ask("echo", "1")]), new_batch(charlie, [ask("echo", "1")])
+    limit(alice, tokens=0)
+    limit(charlie, tokens=1)
+
+    assert sweeps.overdue() == [spent.pk]
+    assert waiting.chunks.get().state == ChunkState.PENDING
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("ending", ["run", "cancel", "expire"])
+def test_lines_whose_model_is_an_empty_text_have_an_end(alice: Person, upstream: FakeUpstream, ending: str) -> None:
+    batch = new_batch(alice, [ask("", "1"), ask("", "2")])
+    if ending == "cancel":
+        lifecycle.cancel(batch)
+    if ending == "expire":
+        Batch.objects.filter(pk=batch.pk).update(expires_at=timezone.now())
+
+    ended = run_batch(batch)
+
+    assert ended.status == {"run": "completed", "cancel": "cancelled", "expire": "expired"}[ending]
+    assert ended.completed + ended.failed == 2
+
+
 def test_running_chunks_count_as_their_heartbeats_say(alice: Person, upstream: FakeUpstream) -> None:
     batch = new_batch(alice, [ask("echo", f"{n}") for n in range(3)])
     chunk = batch.chunks.get()
@@ -240,8 +286,13 @@ def test_usage_is_told_by_day_and_model(alice: Person, charlie: Person, upstream
 def test_models_that_postgres_cannot_keep_are_counted_all_the_same(alice: Person) -> None:
     one = Usage(total_tokens=1)
     spent = [usage.Spent("a\x00", 1, one), usage.Spent("a\ufffd", 1, one), usage.Spent(None, 1, one)]
+    batch = new_batch(alice, [ask("echo", "1")])
+    claim = leases.claim(batch.chunks.get().pk)
+    assert claim
 
-    usage.add(alice.project.pk, [*spent, usage.Spent("x" * 300, 1, one)])
+    for _ in range(2):  # the first one's answer was lost
+        spent_by_all = [*spent, usage.Spent("x" * 300, 1, one)]
+        assert leases.commit(claim, Tally(1), spent_by_all, halted="", output_bytes=1, error_bytes=0)
 
     names = DailyUsage.objects.order_by("model").values_list("model", "requests")
     assert list(names) == [("", 1), ("a\ufffd", 2), ("x" * 256, 1)]
@@ -292,9 +343,11 @@ def test_while_redis_is_away_nobody_is_refused(alice: Person, settings: Any) -> 
     rates._limiter.cache_clear()
     limit(alice, requests_per_minute=1)
 
-    assert [alice.client.get("/v1/files").status_code for _ in range(3)] == [200] * 3
-    assert limits_of(alice)["requests_per_minute"]["used"] is None
-    rates._limiter.cache_clear()
+    try:
+        assert [alice.client.get("/v1/files").status_code for _ in range(3)] == [200] * 3
+        assert limits_of(alice)["requests_per_minute"]["used"] is None
+    finally:
+        rates._limiter.cache_clear()
 
 
 def test_what_is_told_of_a_limit(alice: Person) -> None:
@@ -378,7 +431,7 @@ class Story:
         mine = {"project": self.person.project}
         batches = list(Batch.objects.filter(**mine))
         unfinished = [batch for batch in batches if batch.status in UNFINISHED]
-        chunks = [chunk for batch in unfinished for chunk in batch.chunks.all()]
+        chunks = [chunk for batch in unfinished for chunk in batch.chunks.exclude(state=ChunkState.PENDING)]
         files = [file for file in File.objects.filter(**mine) if file.object_removed_at is None]
         pending = Upload.objects.filter(**mine, status=UploadStatus.PENDING)
         told = used(self.person)

@@ -151,8 +151,9 @@ class ChunkRun:
         """A WaitingReason, or an empty text while lines are in flight or nothing is left to send."""
         if self.is_whole:
             return WaitingReason.STORAGE_AWAY.value if self.waits_for_storage else ""
-        models = [model for model, queue in self._queues.items() if queue.waiting]
-        standings = [live.client().pool.standing(model) for model in models or self._queues]
+        queues = dict(self._queues)  # a copy, for the loop may just be filling them
+        models = [model for model, queue in queues.items() if queue.waiting]
+        standings = [live.client().pool.standing(model) for model in models or queues]
         if standings and (hindrance := standings[0]) and all(standings):
             return WaitingReason(hindrance.value).value
         return WaitingReason.QUEUED.value if models and not self._under_way else ""
@@ -301,7 +302,8 @@ class ChunkRun:
             self.usages[self._model_of(entry.number)].append(entry.usage)
 
     def _model_of(self, number: int) -> str | None:
-        return self._batch.model or self._models[number]
+        model = self._batch.model
+        return self._models[number] if model is None else model  # the one model of a batch may be ""
 
     def _check_whole(self) -> None:
         """No line may ever be lost: a chunk commits with a result for each line it was planned with, or not at all."""
