@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest
 from django.middleware.csrf import rotate_token
 
+from apps.api.errors import ApiError
 from apps.projects import audit
 from apps.projects.models import ApiKey, Project
 from apps.projects.scopes import Scope
@@ -44,6 +45,14 @@ class Viewer:
     @property
     def name(self) -> str:
         return self.user.get_username() if self.user else str(self.key)
+
+
+class MembersOnly(ApiError):
+    """A session that was opened with a key does not get here."""
+
+    status = 403
+    type = "authentication_error"
+    code = "members_only"
 
 
 class NoProject(Exception):

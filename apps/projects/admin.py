@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from apps.api.admin import ListAdmin, LookOnlyAdmin, Question, asking_first
 from apps.projects import audit
-from apps.projects.audit import Actor, AuditEntry
+from apps.projects.audit import AuditEntry
 from apps.projects.limits import Limit
 from apps.projects.models import ApiKey, Project
 from apps.projects.scopes import Scope
@@ -160,16 +159,4 @@ class AuditEntryAdmin(LookOnlyAdmin):
     sortable_by = ()
 
     def prepare(self, rows: Sequence[Any]) -> None:
-        """Entries have ids only: a name is shown for as long as there is somebody of that name."""
-        people = [row.actor for row in rows if row.actor_kind in {Actor.OPERATOR, Actor.MEMBER}]
-        names = {str(user.pk): user.get_username() for user in get_user_model()._default_manager.filter(pk__in=people)}
-        for row in rows:
-            row.named = names.get(row.actor, row.actor) if row.actor in people else row.actor
-
-    @admin.display(description="who")
-    def who(self, row: Any) -> str:
-        return f"{row.get_actor_kind_display()} {getattr(row, 'named', row.actor)}"
-
-    @admin.display(description="before → after")
-    def what(self, row: Any) -> str:
-        return "; ".join(f"{name}: {before} → {after}" for name, (before, after) in row.changes.items())
+        audit.tell_names(rows)

@@ -1,9 +1,10 @@
 """Who changed what: rows that are only ever added, each in the transaction of its change."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import structlog
+from django.contrib.auth import get_user_model
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models.functions import Now
@@ -39,8 +40,19 @@ class AuditEntry(models.Model):
         verbose_name_plural = "audit entries"
         indexes = (models.Index(fields=["project_id", "-id"], name="audit_newest_of_project"),)
 
+    named = ""
+    """The actor's name, if `tell_names` found one."""
+
     def __str__(self) -> str:
         return f"{self.action} {self.object_id}"
+
+    @property
+    def who(self) -> str:
+        return f"{Actor(self.actor_kind).label} {self.named or self.actor}".strip()
+
+    @property
+    def what(self) -> str:
+        return "; ".join(f"{name}: {before} → {after}" for name, (before, after) in self.changes.items())
 
 
 def acting(kind: Actor, actor: object) -> None:
@@ -72,6 +84,15 @@ def record(
         changes=_differences(before or {}, after or {}),
         request_id="" if kind is Actor.COMMAND else context.get("request_id", ""),
     )
+
+
+def tell_names(entries: Sequence[AuditEntry], kinds: Collection[Actor] = (Actor.OPERATOR, Actor.MEMBER)) -> None:
+    """Entries have ids only: these get their users' names, for as long as there are such users."""
+    theirs = [entry for entry in entries if entry.actor_kind in kinds]
+    users = get_user_model()._default_manager.filter(pk__in={entry.actor for entry in theirs})
+    names = {str(user.pk): user.get_username() for user in users}
+    for entry in theirs:
+        entry.named = names.get(entry.actor, "")
 
 
 def forget(project_id: Any) -> int:

@@ -156,6 +156,24 @@ def test_entries_are_only_ever_added(alice: Person) -> None:
     assert AuditEntry.objects.get(pk=entry.pk).changes == entry.changes
 
 
+def test_members_see_who_changed_what_in_their_project(
+    member: Client, admin: Client, alice: Person, charlie: Person
+) -> None:
+    member.post("/console/keys", {"name": "<b>nightly</b>", "scope": "submit"})
+    admin.post(
+        "/admin/projects/apikey/", {"action": "revoke", "confirmed": "revoke", "_selected_action": [alice.key.pk]}
+    )
+
+    html = text_of(member, "/console/audit")
+
+    assert "member ada" in html
+    assert "&lt;b&gt;nightly&lt;/b&gt;" in html
+    assert "key.revoked" in html
+    assert "root" not in html
+    assert charlie.key.prefix not in html
+    assert holder(charlie).get("/console/audit").status_code == 403
+
+
 def test_operators_look_at_it_and_no_more(admin: Client, root: User, alice: Person) -> None:
     admin.post(
         "/admin/projects/apikey/", {"action": "revoke", "confirmed": "revoke", "_selected_action": [alice.key.pk]}

