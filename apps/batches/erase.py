@@ -11,6 +11,7 @@ from apps.api.errors import Conflict
 from apps.batches import codes, journal, lifecycle
 from apps.batches.models import Batch, Chunk
 from apps.batches.states import CANCELLABLE, TERMINAL, BatchStatus, ChunkState
+from apps.files import erase as files
 from apps.files import storage
 
 
@@ -64,9 +65,10 @@ def remove_all(project_id: Any) -> tuple[int, int]:
     """
     batches = objects = 0
     ended = Batch.objects.filter(project=project_id, status__in=TERMINAL)
-    for batch_id in ended.values_list("pk", flat=True):
+    for batch_id, *result_ids in ended.values_list("pk", "output_file_id", "error_file_id"):
         for folder in (storage.parts_folder(batch_id), storage.batch_folder(batch_id)):
             objects += storage.remove_folder(folder)
+        files.mark_removed(*result_ids)
         journal.erase(*Chunk.objects.filter(batch=batch_id).values_list("pk", flat=True))
         Batch.objects.filter(pk=batch_id).delete()
         batches += 1

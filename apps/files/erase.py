@@ -8,6 +8,7 @@ from apps.files import in_parts, storage
 from apps.files.models import File, Upload, UploadPart, UploadStatus
 
 MOST_AT_ONCE = 1_000
+MOST_LOOKED_FOR = 20
 
 
 class Removed(NamedTuple):
@@ -16,6 +17,13 @@ class Removed(NamedTuple):
     files: int
     uploads: int
     objects: int
+
+
+def are_elsewhere(project_id: Any) -> bool:
+    """The project has objects, and none that was looked for is here: this is another storage. Raises StorageError."""
+    there = File.objects.filter(project=project_id, object_removed_at=None).order_by("-created_at")
+    keys = list(there.values_list("object_key", flat=True)[:MOST_LOOKED_FOR])
+    return bool(keys) and not any(map(storage.exists, keys))
 
 
 def end_uploads(project_id: Any) -> None:
@@ -35,8 +43,15 @@ def remove_all(project_id: Any) -> Removed:
     files = objects = 0
     while some := list(File.objects.filter(project=project_id, readers=0)[:MOST_AT_ONCE]):
         for stored in some:
-            storage.remove(stored.object_key)
-            objects += stored.object_removed_at is None
+            if stored.object_removed_at is None:
+                storage.remove(stored.object_key)
+                mark_removed(stored.pk)
+                objects += 1
         File.objects.filter(pk__in=[stored.pk for stored in some]).delete()
         files += len(some)
     return Removed(files, uploads, len(part_ids) + objects)
+
+
+def mark_removed(*file_ids: str | None) -> None:
+    """Their objects are gone: a row that does not say so has one."""
+    File.objects.filter(pk__in=file_ids).update(object_removed_at=Now())

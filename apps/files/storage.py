@@ -145,6 +145,12 @@ def modified_at(key: str) -> datetime:
         return default_storage.get_modified_time(key)
 
 
+def exists(key: str) -> bool:
+    """Whether there is such an object. Raises StorageError."""
+    with storage_errors("look for", key):
+        return default_storage.exists(key)
+
+
 def remove(key: str) -> None:
     """Removes an object; one that is not there is no error. Raises StorageError."""
     with storage_errors("remove", key):

@@ -9,7 +9,7 @@ import structlog
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
-from django.db.models import ProtectedError
+from django.db.models import F, ProtectedError
 
 from apps.batches import erase as batches
 from apps.batches.models import Batch
@@ -27,6 +27,10 @@ MOST_ROUNDS = 5
 ERASED = "project.erased"
 
 
+class WrongStorage(Exception):
+    """None of its objects is in the storage that the settings name; nothing was done."""
+
+
 class LinesInFlight(Exception):
     """Workers still wait for answers to its lines; the message says in which batches."""
 
@@ -35,7 +39,7 @@ class StillInUse(Exception):
     """Requests that began before it was closed go on adding to it."""
 
 
-def erase(project: Project, *, wait_seconds: float) -> Counter[str]:
+def erase(project: Project, *, wait_seconds: float, missing_ok: bool = False) -> Counter[str]:
     """How many of what was removed. Every step may be repeated, so after any failure the whole may.
 
     1. The project is disabled: its keys and members open nothing.
@@ -45,9 +49,13 @@ def erase(project: Project, *, wait_seconds: float) -> Counter[str]:
     5. One transaction locks the project, sees that nothing was added meanwhile by a request that had begun before
        step 1 (else all begins anew), and removes the project with its keys, endpoints and whatever else refers to it.
 
+    With `missing_ok` it goes on though none of the project's objects is in the storage.
+
     Raises LinesInFlight if workers hold chunks for longer than `wait_seconds` (nothing has been removed then),
-    StillInUse, StorageError and redis.RedisError.
+    StillInUse, WrongStorage, StorageError and redis.RedisError.
     """
+    if not missing_ok and files.are_elsewhere(project.pk):
+        raise WrongStorage
     removed: Counter[str] = Counter()
     for _ in range(MOST_ROUNDS):
         _close(project)
@@ -111,5 +119,4 @@ def _forget_names(project: Project) -> None:
     endpoints = WebhookEndpoint.objects.filter(project=project.pk)
     for model, ids in ((Project, [str(project.pk)]), (WebhookEndpoint, list(endpoints.values_list("pk", flat=True)))):
         kind = ContentType.objects.get_for_model(model)
-        for entry in LogEntry.objects.filter(content_type=kind, object_id__in=ids):
-            LogEntry.objects.filter(pk=entry.pk).update(object_repr=entry.object_id)
+        LogEntry.objects.filter(content_type=kind, object_id__in=ids).update(object_repr=F("object_id"))

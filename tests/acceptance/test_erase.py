@@ -61,7 +61,7 @@ def test_a_revoked_keys_running_batch_ends_what_was_not_sent(drill: Drill, held:
     held.gate.open()
 
     drill.sdk = own
-    ended = drill.check()
+    ended = finished(own, drill.batch)
     assert ended.request_counts
     assert ended.request_counts.completed == in_flight == drill.sent()
     assert drill.error_codes() == {"authentication_error": 400 - in_flight}

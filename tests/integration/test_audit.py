@@ -68,10 +68,11 @@ def test_a_key_is_followed_from_its_making_to_its_end(
     assert revoked.request_id.startswith("req_")
 
 
-def test_a_project_is_followed_with_its_members(admin: Client, ada: User, charlie: Person) -> None:
+def test_a_project_is_followed_with_its_members_and_limits(admin: Client, ada: User, charlie: Person) -> None:
     page, pk = "/admin/projects/project/", charlie.project.pk
-    assert admin.post(f"{page}{pk}/change/", form_of(charlie, members=[ada.pk])).status_code == 302
-    assert last().changes == {"members": [[], [ada.pk]]}
+    form = form_of(charlie, members=[ada.pk], max_enqueued_lines="5")
+    assert admin.post(f"{page}{pk}/change/", form).status_code == 302
+    assert last().changes == {"members": [[], [ada.pk]], "max_enqueued_lines": [None, 5]}
     admin.post(page, {"action": "disable", "confirmed": "disable", "_selected_action": [pk]})
 
     assert [each.action for each in entries(project_id=pk, object_id=str(pk))] == [

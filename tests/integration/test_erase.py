@@ -177,6 +177,20 @@ def test_it_asks_for_the_projects_name(alice: Person, monkeypatch: pytest.Monkey
     assert not Project.objects.exists()
 
 
+def test_another_storage_than_its_own_is_noticed_in_time(alice: Person, settings: Any, tmp_path: Path) -> None:
+    uploaded(alice, b"{}")
+    backend = settings.STORAGES["default"]
+    elsewhere = {**backend, "OPTIONS": {**backend["OPTIONS"], "location": tmp_path / "elsewhere"}}
+    settings.STORAGES = {**settings.STORAGES, "default": elsewhere}
+
+    with pytest.raises(CommandError, match="nothing was done"):
+        erase(alice.project.pk)
+    assert alice.client.get("/v1/batches").status_code == 200
+
+    erase(alice.project.pk, missing_ok=True)
+    assert was_erased(alice.project.pk)
+
+
 def test_an_unknown_project_is_an_error(db: None) -> None:
     with pytest.raises(CommandError, match="No project has the id"):
         erase(uuid.uuid4())

@@ -26,8 +26,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--wait", type=float, default=60, help="seconds to wait for answers to lines in flight (default: 60)"
         )
+        parser.add_argument("--missing-ok", action="store_true", help="even if none of its objects is in the storage")
 
-    def handle(self, *_: Any, project: uuid.UUID, yes: bool, wait: float, **__: Any) -> None:
+    def handle(self, *_: Any, project: uuid.UUID, yes: bool, **options: Any) -> None:
         audit.acting(audit.Actor.COMMAND, "erase_project")
         found = Project.objects.filter(pk=project).first()
         if found is None:
@@ -38,7 +39,12 @@ class Command(BaseCommand):
         if not yes:
             self._ask(found)
         try:
-            removed = erase.erase(found, wait_seconds=wait)
+            removed = erase.erase(found, wait_seconds=options["wait"], missing_ok=options["missing_ok"])
+        except erase.WrongStorage:
+            raise CommandError(
+                "None of the project's objects is in this storage; nothing was done. Is STORAGE_DIR the one of the web "
+                "and the workers? If the objects are lost, say --missing-ok"
+            ) from None
         except erase.LinesInFlight as lines:
             raise CommandError(f"Nothing was removed: lines are still in flight of {lines}. {HALF_DONE}") from None
         except erase.StillInUse:
