@@ -119,7 +119,10 @@ class ApiKey(models.Model):
     name = models.CharField(max_length=200, blank=True)
     prefix = models.CharField(max_length=12, unique=True, editable=False)
     secret_hash = models.CharField(max_length=64, editable=False)
-    scope = models.CharField(max_length=10, choices=Scope, default=Scope.ADMIN, help_text="What its holder may do.")
+    # With a default in the database too: during an upgrade the previous release makes keys that know no scope.
+    scope = models.CharField(
+        max_length=10, choices=Scope, default=Scope.ADMIN, db_default=Scope.ADMIN, help_text="What its holder may do."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 from django.test import Client
 from django.urls import get_resolver
 from rest_framework.test import APIClient
@@ -98,6 +99,13 @@ def test_the_reference_says_what_a_call_needs() -> None:
 
 def test_new_keys_may_do_everything_unless_told(alice: Person, capsys: pytest.CaptureFixture[str]) -> None:
     assert alice.key.scope == Scope.ADMIN
+    with connection.cursor() as cursor:  # as the previous release does it
+        columns = "name, prefix, secret_hash, created_at, project_id"
+        cursor.execute(
+            f"INSERT INTO projects_apikey ({columns}) VALUES ('old', 'x', 'x', now(), %s) RETURNING scope",
+            [alice.project.pk],
+        )
+        assert cursor.fetchone() == ("admin",)
 
     call_command("create_api_key", str(alice.project.pk), "--scope", "read-only")
 

@@ -51,7 +51,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='apikey',
             name='scope',
-            field=models.CharField(choices=[('read-only', 'read-only: look and download'), ('submit', 'submit: files, uploads and batches too'), ('admin', 'admin: webhook endpoints too')], default='admin', help_text='What its holder may do.', max_length=10),
+            field=models.CharField(choices=[('read-only', 'read-only: look and download'), ('submit', 'submit: files, uploads and batches too'), ('admin', 'admin: webhook endpoints too')], db_default='admin', default='admin', help_text='What its holder may do.', max_length=10),
         ),
         migrations.AddConstraint(
             model_name='apikey',
