@@ -26,6 +26,7 @@ drill: $(VENV)/.embedded
 manage: $(VENV)/.embedded
 	@test -f $${VAR_DIR:-var}/dev.env || { echo "no $${VAR_DIR:-var}/dev.env: is \`make up\` running?"; exit 1; }
 	@set -a; . $${VAR_DIR:-var}/dev.env; [ -n "$$SECRET_KEY" ] || SECRET_KEY_FILE=$${VAR_DIR:-var}/secret_key; \
+	  export STORAGE_DIR="$${STORAGE_DIR:-$${VAR_DIR:-var}/storage}"; \
 	  exec $(BIN)/python manage.py $(ARGS)
 
 # Four test processes: the drills wait far more than they work. Each has its own databases, queue and stack.

@@ -233,7 +233,7 @@ class Stack:
         """What a manage.py command prints, run in the stack's environment."""
         done = subprocess.run(
             [sys.executable, ROOT / "manage.py", *arguments],
-            env={**os.environ, **self.env, "SECRET_KEY": "x"},
+            env={**os.environ, **self.env, "STORAGE_DIR": str(self.var_dir / "storage"), "SECRET_KEY": "x"},
             check=True,
             capture_output=True,
             text=True,

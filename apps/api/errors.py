@@ -62,6 +62,17 @@ class InvalidCredentials(ApiError):
         super().__init__("Invalid credentials")
 
 
+class InsufficientScope(ApiError):
+    """The key is right, and may not do this. It has proved itself, so it is told what it would need."""
+
+    status = 403
+    type = "authentication_error"
+    code = "insufficient_scope"
+
+    def __init__(self, *, needs: str, has: str) -> None:
+        super().__init__(f'This needs a key with the scope "{needs}", and the scope of this one is "{has}"')
+
+
 class NotFound(ApiError):
     """There is no such object, or it is another project's: one answer for both."""
 

@@ -146,9 +146,15 @@ def first(chunk_id: int) -> list[Entry]:
 def drop(*chunk_ids: int) -> None:
     """Forgets chunks that are done."""
     try:
-        _redis().delete(*map(_key, chunk_ids))
+        erase(*chunk_ids)
     except redis.RedisError:
         log.warning("journal not dropped; it will expire", exc_info=True)
+
+
+def erase(*chunk_ids: int) -> None:
+    """Forgets these chunks, or raises redis.RedisError."""
+    if chunk_ids:
+        _redis().delete(*map(_key, chunk_ids))
 
 
 def _take(run: Journaled) -> list[Entry]:

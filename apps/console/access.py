@@ -9,11 +9,16 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest
 from django.middleware.csrf import rotate_token
 
+from apps.api.errors import ApiError
+from apps.projects import audit
 from apps.projects.models import ApiKey, Project
+from apps.projects.scopes import Scope
 
 KEY, PROJECT = "console_key", "console_project"
 """What a session holds: the id of the key that opened it (never the key), or the project that its user chose."""
 MOST_PROJECTS = 200
+NEED_SUBMIT = {"upload", "create", "cancel", "retry", "delete"}
+"""Names of paths that do what a key with the scope `submit` may do; of others, looking needs none, changing `admin`."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +35,24 @@ class Viewer:
         """A key opens no further keys: one that ends soon, or is found in a log, must not make itself another."""
         return self.user is not None
 
+    def require(self, request: HttpRequest) -> None:
+        """Raises InsufficientScope if the session's key may not do this. A member may do everything."""
+        if self.key is None or request.method in {"GET", "HEAD"}:
+            return
+        match = request.resolver_match
+        self.key.require(Scope.SUBMIT if match and match.url_name in NEED_SUBMIT else Scope.ADMIN)
+
     @property
     def name(self) -> str:
         return self.user.get_username() if self.user else str(self.key)
+
+
+class MembersOnly(ApiError):
+    """A session that was opened with a key does not get here."""
+
+    status = 403
+    type = "authentication_error"
+    code = "members_only"
 
 
 class NoProject(Exception):
@@ -57,8 +77,11 @@ def viewer_of(request: HttpRequest) -> Viewer | None:
     """
     viewer = _key_holder(request) if KEY in request.session else _member(request)
     if viewer is not None:
-        names = {"user": viewer.user.pk} if viewer.user else {"api_key": viewer.key.prefix if viewer.key else ""}
-        structlog.contextvars.bind_contextvars(project_id=str(viewer.project.pk), **names)
+        structlog.contextvars.bind_contextvars(project_id=str(viewer.project.pk))
+        if viewer.user is not None:
+            audit.acting(audit.Actor.MEMBER, viewer.user.pk)
+        elif viewer.key is not None:
+            audit.acting(audit.Actor.KEY, viewer.key.prefix)
     return viewer
 
 

@@ -25,4 +25,5 @@ class ConsoleAuthentication(BaseAuthentication):
         if viewer is None:
             raise MissingCredentials
         SessionAuthentication().enforce_csrf(request)
+        viewer.require(django_request)
         return ProjectUser(viewer.project), viewer

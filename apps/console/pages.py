@@ -32,7 +32,10 @@ def page(view: Page[P]) -> Callable[Concatenate[HttpRequest, P], HttpResponseBas
         viewer = None
         try:
             viewer = viewer_of(request)
-            return view(request, viewer, *args, **kwargs) if viewer else _ask_to_sign_in(request)
+            if viewer is None:
+                return _ask_to_sign_in(request)
+            viewer.require(request)
+            return view(request, viewer, *args, **kwargs)
         except NoProject:
             return render(request, "console/no_project.html", status=403)
         except Exception as exception:

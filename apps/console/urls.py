@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from apps.console.views import batches, files, first_request, keys, new, session, usage, webhooks
+from apps.console.views import audit, batches, files, first_request, keys, new, session, usage, webhooks
 
 app_name = "console"
 
@@ -19,6 +19,7 @@ urlpatterns = [
     path("console/files/<str:file_id>/delete", files.delete, name="delete"),
     path("console/keys", keys.keys, name="keys"),
     path("console/keys/<str:prefix>/revoke", keys.revoke, name="revoke"),
+    path("console/audit", audit.audit, name="audit"),
     path("console/usage", usage.usage, name="usage"),
     path("console/webhooks", webhooks.webhooks, name="webhooks"),
     path("console/webhooks/<str:endpoint_id>/rotate", webhooks.rotate, name="webhook_rotate"),

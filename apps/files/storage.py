@@ -35,7 +35,7 @@ def upload_part_key(part_id: str) -> str:
 
 def result_key(batch_id: str, kind: str) -> str:
     """Where a batch's `output` or `error` file lies; deterministic, so that assembling twice writes one object."""
-    return f"batches/{batch_id}/{kind}.jsonl"
+    return f"{batch_folder(batch_id)}/{kind}.jsonl"
 
 
 def part_key(batch_id: str, index: int, epoch: int, kind: str) -> str:
@@ -43,8 +43,12 @@ def part_key(batch_id: str, index: int, epoch: int, kind: str) -> str:
     return f"{parts_folder(batch_id)}/{index}.{epoch}.{kind}.jsonl"
 
 
+def batch_folder(batch_id: str) -> str:
+    return f"batches/{batch_id}"
+
+
 def parts_folder(batch_id: str) -> str:
-    return f"batches/{batch_id}/parts"
+    return f"{batch_folder(batch_id)}/parts"
 
 
 class Spool(TemporaryUploadedFile):
@@ -141,6 +145,12 @@ def modified_at(key: str) -> datetime:
         return default_storage.get_modified_time(key)
 
 
+def exists(key: str) -> bool:
+    """Whether there is such an object. Raises StorageError."""
+    with storage_errors("look for", key):
+        return default_storage.exists(key)
+
+
 def remove(key: str) -> None:
     """Removes an object; one that is not there is no error. Raises StorageError."""
     with storage_errors("remove", key):
@@ -155,10 +165,19 @@ def discard(key: str) -> None:
         log.warning("object not removed", key=key, exc_info=True)
 
 
-def clear(folder: str) -> None:
-    """Removes every object in a folder. Raises StorageError."""
-    for name in names_in(folder):
+def clear(folder: str) -> int:
+    """Removes every object in a folder; how many there were. Raises StorageError."""
+    names = names_in(folder)
+    for name in names:
         remove(f"{folder}/{name}")
+    return len(names)
+
+
+def remove_folder(folder: str) -> int:
+    """As `clear`, and the folder itself, which must have no other in it; to S3 there is no such thing."""
+    removed = clear(folder)
+    remove(folder)
+    return removed
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from typing import Any
 
 import structlog
 from django.core.files.uploadedfile import TemporaryUploadedFile
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -14,6 +14,7 @@ from apps.api.ids import is_wellformed, new_id
 from apps.files import quota, storage
 from apps.files.models import File, FileQuerySet, Purpose, expiry
 from apps.observability import failpoints
+from apps.projects import audit
 from apps.projects.models import Project
 
 log = structlog.get_logger(__name__)
@@ -41,7 +42,7 @@ def store_upload(
             quota.admit(project, stored.bytes)
             stored.save(force_insert=True)
             remember(stored.pk)
-    except (Conflict, QuotaExceeded):
+    except (Conflict, QuotaExceeded, IntegrityError):  # the last one if the project was erased meanwhile
         storage.discard(stored.object_key)
         raise
     log.info("file stored", file_id=stored.pk, bytes=stored.bytes)
@@ -88,7 +89,12 @@ def delete(stored: File) -> None:
 
     Of two deletions at once, one wins and removes. Raises StorageError; the file is deleted all the same.
     """
-    if File.objects.filter(pk=stored.pk, deleted_at=None).update(deleted_at=timezone.now()):
+    now = timezone.now()
+    with transaction.atomic():
+        is_first = File.objects.filter(pk=stored.pk, deleted_at=None).update(deleted_at=now)
+        if is_first:
+            audit.record("file.deleted", stored.project_id, stored.pk, after={"deleted_at": now})
+    if is_first:
         remove_if_unread(stored.pk)
 
 

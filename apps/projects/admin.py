@@ -1,15 +1,19 @@
-"""Projects and keys in the admin; a key's secret is shown once, when it is made."""
+"""Projects and keys in the admin, a key's secret shown once, when it is made; and who changed what."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin, messages
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
 
-from apps.api.admin import ListAdmin, Question, asking_first
+from apps.api.admin import ListAdmin, LookOnlyAdmin, Question, asking_first
+from apps.projects import audit
+from apps.projects.audit import AuditEntry
 from apps.projects.limits import Limit
 from apps.projects.models import ApiKey, Project
+from apps.projects.scopes import Scope
 
 
 def _ask_to_disable(page: Any, _: HttpRequest, projects: QuerySet[Any]) -> Question:
@@ -54,6 +58,21 @@ class ProjectAdmin(ListAdmin):
         """What disabling them also means, for who knows more than this app."""
         return []
 
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Its rows alone would leave its objects behind: `manage.py erase_project` removes both."""
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Project, form: Any, change: bool) -> None:
+        form.before = Project.objects.get(pk=obj.pk).shown() if change else {}
+        super().save_model(request, obj, form, change)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """After the members are saved; the whole page is one transaction."""
+        super().save_related(request, form, formsets, change)
+        pk, after = form.instance.pk, Project.objects.get(pk=form.instance.pk).shown()
+        if form.before != after:
+            audit.record("project.changed" if change else "project.created", pk, pk, before=form.before, after=after)
+
     @admin.action(description="Enable", permissions=["change"])
     def enable(self, request: HttpRequest, projects: QuerySet[Any]) -> None:
         self._switch(request, projects, enabled=True)
@@ -66,8 +85,11 @@ class ProjectAdmin(ListAdmin):
     def _switch(self, request: HttpRequest, projects: QuerySet[Any], *, enabled: bool) -> None:
         word = "enabled" if enabled else "disabled"
         for project in projects.exclude(enabled=enabled):
-            Project.objects.filter(pk=project.pk).update(enabled=enabled)
-            self.log_change(request, project, f"{word.capitalize()}.")
+            with transaction.atomic():
+                Project.objects.filter(pk=project.pk).update(enabled=enabled)
+                self.log_change(request, project, f"{word.capitalize()}.")
+                changes = {"before": {"enabled": not enabled}, "after": {"enabled": enabled}}
+                audit.record(f"project.{word}", project.pk, project.pk, **changes)
             self.message_user(request, f"“{project}” is {word}.")
 
 
@@ -77,6 +99,7 @@ class ApiKeyAdmin(ListAdmin):
         "__str__",
         "name",
         "project",
+        "scope",
         "created_at",
         "last_used_at",
         "expires_at",
@@ -96,19 +119,44 @@ class ApiKeyAdmin(ListAdmin):
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         if change:
-            return super().save_model(request, obj, form, change)
-        created, text = ApiKey.objects.create_for(obj.project, obj.name)
-        ApiKey.objects.filter(pk=created.pk).update(expires_at=obj.expires_at)
-        obj.pk, obj.prefix = created.pk, created.prefix
+            before = ApiKey.objects.get(pk=obj.pk).shown()
+            super().save_model(request, obj, form, change)
+            audit.record("key.changed", obj.project_id, obj.prefix, before=before, after=obj.shown())
+            return
+        made, text = ApiKey.objects.create_for(obj.project, obj.name, scope=Scope(obj.scope), expires_at=obj.expires_at)
+        obj.pk, obj.prefix = made.pk, made.prefix
         messages.warning(request, f"Copy this key now, it is never shown again: {text}")
-        return None
+
+    def delete_model(self, request: HttpRequest, obj: ApiKey) -> None:
+        audit.record("key.deleted", obj.project_id, obj.prefix, before=obj.shown())
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        with transaction.atomic():
+            for key in queryset:
+                self.delete_model(request, key)
 
     @admin.action(description="Revoke", permissions=["change"])
     @asking_first(_ask_to_revoke)
     def revoke(self, request: HttpRequest, keys: QuerySet[Any]) -> None:
-        chosen = list(keys.filter(revoked_at=None))
-        alive = ApiKey.objects.filter(pk__in=[key.pk for key in chosen], revoked_at=None)
-        revoked = alive.update(revoked_at=timezone.now())
-        for key in chosen:
+        revoked = ApiKey.objects.filter(pk__in=[key.pk for key in keys]).revoke()
+        for key in revoked:
             self.log_change(request, key, "Revoked.")
-        self.message_user(request, f"{revoked} keys revoked.")
+        self.message_user(request, f"{len(revoked)} keys revoked.")
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(LookOnlyAdmin):
+    """Who changed what, through the API, the console, the admin and the commands. Postgres keeps it as it is."""
+
+    list_display = ("at", "who", "action", "object_id", "what", "project_id", "request_id")
+    list_filter = ("actor_kind",)
+    search_fields = ("project_id__startswith", "object_id__startswith", "action__startswith", "request_id__startswith")
+    search_help_text = (
+        "The beginning of a project's or an object's id, of an action such as key.revoked, of a request's id."
+    )
+    ordering = ("-id",)
+    sortable_by = ()
+
+    def prepare(self, rows: Sequence[Any]) -> None:
+        audit.tell_names(rows)

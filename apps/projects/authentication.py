@@ -8,6 +8,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from apps.api.errors import InvalidCredentials, MissingCredentials
+from apps.projects import audit
 from apps.projects.models import ApiKey, Project
 
 
@@ -31,7 +32,8 @@ class ApiKeyAuthentication(BaseAuthentication):
         if key is None or not _agrees(request.headers.get("x-project-id"), key.project):
             raise InvalidCredentials
         key.stamp_last_used()
-        structlog.contextvars.bind_contextvars(project_id=str(key.project_id), api_key=key.prefix)
+        structlog.contextvars.bind_contextvars(project_id=str(key.project_id))
+        audit.acting(audit.Actor.KEY, key.prefix)
         return ProjectUser(key.project), key
 
 

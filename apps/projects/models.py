@@ -4,14 +4,18 @@ import hashlib
 import hmac
 import secrets
 import uuid
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
+
+from apps.api.errors import InsufficientScope
+from apps.projects import audit
+from apps.projects.scopes import Scope
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
@@ -60,13 +64,35 @@ class Project(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def shown(self) -> dict[str, Any]:
+        """What the audit says of a project: its limits too, and members by their ids."""
+        limits = [field.name for field in self._meta.fields if field.name.startswith("max_")]
+        members = sorted(self.members.values_list("pk", flat=True))
+        return {name: getattr(self, name) for name in ("name", "enabled", *limits)} | {"members": members}
+
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
-    def create_for(self, project: Project, name: str = "") -> tuple["ApiKey", str]:
+    @transaction.atomic
+    def create_for(
+        self, project: Project, name: str = "", *, scope: Scope = Scope.ADMIN, expires_at: datetime | None = None
+    ) -> tuple["ApiKey", str]:
         """A new key and its full text, which exists nowhere else and cannot be had again."""
         prefix, secret = secrets.token_hex(6), secrets.token_hex(32)
-        key = self.create(project=project, name=name, prefix=prefix, secret_hash=hash_secret(secret))
+        known: dict[str, Any] = {"name": name, "scope": scope, "expires_at": expires_at}
+        key = self.create(project=project, prefix=prefix, secret_hash=hash_secret(secret), **known)
+        audit.record("key.created", project.pk, prefix, after=key.shown())
         return key, f"{KEY_LABEL}_{prefix}_{secret}"
+
+    @transaction.atomic
+    def revoke(self) -> list["ApiKey"]:
+        """Ends for good those that were not revoked before; which these are."""
+        revoked = list(self.filter(revoked_at=None).select_for_update(of=("self",)))
+        for key in revoked:
+            before = key.shown()
+            key.revoked_at = timezone.now()
+            key.save(update_fields=["revoked_at"])
+            audit.record("key.revoked", key.project_id, key.prefix, before=before, after=key.shown())
+        return revoked
 
     def usable(self) -> "ApiKeyQuerySet":
         """Neither revoked nor expired, of an enabled project."""
@@ -93,6 +119,10 @@ class ApiKey(models.Model):
     name = models.CharField(max_length=200, blank=True)
     prefix = models.CharField(max_length=12, unique=True, editable=False)
     secret_hash = models.CharField(max_length=64, editable=False)
+    # With a default in the database too: during an upgrade the previous release makes keys that know no scope.
+    scope = models.CharField(
+        max_length=10, choices=Scope, default=Scope.ADMIN, db_default=Scope.ADMIN, help_text="What its holder may do."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
@@ -102,9 +132,19 @@ class ApiKey(models.Model):
 
     class Meta:
         ordering = ("-created_at",)
+        constraints = (models.CheckConstraint(condition=Q(scope__in=Scope.values), name="key_scope_is_known"),)
 
     def __str__(self) -> str:
         return f"{KEY_LABEL}_{self.prefix}_…"
+
+    def require(self, needed: Scope) -> None:
+        """Raises InsufficientScope if the key may not do what needs this scope."""
+        if not Scope(self.scope).includes(needed):
+            raise InsufficientScope(needs=needed.value, has=self.scope)
+
+    def shown(self) -> dict[str, Any]:
+        """What the audit says of a key; nothing of its secret."""
+        return {name: getattr(self, name) for name in ("name", "scope", "expires_at", "revoked_at")}
 
     def stamp_last_used(self) -> None:
         """Records that the key is in use, at most once a minute: not a write per request."""

@@ -3,6 +3,7 @@
 Imported when somebody asks for the document: a process that nobody asks does not load drf-spectacular.
 """
 
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -11,6 +12,7 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 
 from apps.api import openapi as api
+from apps.api.errors import InsufficientScope
 from apps.batches import limit_openapi as limits
 from apps.batches import openapi as batches
 from apps.batches.limit_views import LimitsView, UsageView
@@ -25,6 +27,8 @@ from apps.files.views import (
     PartsView,
     UploadsView,
 )
+from apps.projects import scopes
+from apps.projects.scopes import Scope
 from apps.webhooks import openapi as webhooks
 from apps.webhooks.views import EndpointsView, EndpointView, EventTypesView, RotateSecretView, TestView
 
@@ -59,6 +63,9 @@ DESCRIBED: dict[Any, dict[str, Any]] = {
     TestView: {"POST": webhooks.test},
     EventTypesView: {"GET": webhooks.list_event_types},
 }
+
+ROUTES = {re.sub(r"<\w+:(\w+)>", r"{\1}", f"/{route}"): route for route in scopes.NEEDS}
+"""Path of the document → route."""
 
 NEED_NO_BODY = {"webhooks.rotate_secret"}
 """Calls that take a body, and nothing for one that says nothing."""
@@ -102,11 +109,24 @@ def complete(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     """drf-spectacular's postprocessing hook: what no single view says."""
     result["components"]["schemas"] = SCHEMAS
     result["tags"] = TAGS
-    for operations in result["paths"].values():
-        for operation in operations.values():
+    for path, operations in result["paths"].items():
+        for method, operation in operations.items():
             if "requestBody" in operation:
                 operation["requestBody"]["required"] = operation["operationId"] not in NEED_NO_BODY
+            _say_what_it_needs(operation, scopes.needed(ROUTES.get(path, ""), method.upper()))
     return result
+
+
+def _say_what_it_needs(operation: dict[str, Any], scope: Scope) -> None:
+    """The key's scope, as OpenAPI 3.1 has it for keys: a role in each of the security requirements."""
+    operation["security"] = [{name: [scope.value] for name in each} for each in operation["security"]]
+    if scope is Scope.READ_ONLY:
+        return
+    operation["description"] = f"{operation.get('description', '')} Needs a key with the scope `{scope.value}`.".strip()
+    error = InsufficientScope(needs=scope.value, has=Scope.READ_ONLY.value)
+    refusal = operation["responses"]["403"]
+    refusal["description"] = f"{refusal['description']}; or the key may not do this"
+    refusal["content"][api.JSON]["examples"][error.code] = {"value": error.body(), "summary": error.message}
 
 
 class ApiKeySchemes(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

@@ -3,11 +3,13 @@
 from typing import Any
 
 from django.contrib import admin, messages
+from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
 
 from apps.api.admin import LookOnlyAdmin, Question, asking_first
+from apps.projects import audit
 from apps.webhooks import outbox
 from apps.webhooks.models import Delivery, DeliveryState, EndpointQuerySet, WebhookEndpoint
 
@@ -40,18 +42,27 @@ class WebhookEndpointAdmin(LookOnlyAdmin):
 
     @admin.action(description="Enable: send what waits, from now on", permissions=["switch"])
     def enable(self, request: HttpRequest, rows: EndpointQuerySet) -> None:
-        for row in rows:
-            self.log_change(request, row, "Enabled.")
-        self.message_user(request, f"{rows.reopen()} endpoints enabled.")
+        chosen = list(rows)
+        with transaction.atomic():
+            rows.reopen()
+            self._note(request, chosen, "enabled")
+        self.message_user(request, f"{len(chosen)} endpoints enabled.")
 
     @admin.action(description="Disable: send nothing, and note no new events", permissions=["switch"])
     @asking_first(_ask_to_disable)
     def disable(self, request: HttpRequest, rows: EndpointQuerySet) -> None:
         active = list(rows.filter(disabled_at=None))
-        for row in active:
-            self.log_change(request, row, "Disabled.")
-        rows.filter(disabled_at=None).update(disabled_at=Now(), disabled_because="an operator disabled it")
+        with transaction.atomic():
+            rows.filter(disabled_at=None).update(disabled_at=Now(), disabled_because="an operator disabled it")
+            self._note(request, active, "disabled")
         self.message_user(request, f"{len(active)} endpoints disabled.")
+
+    def _note(self, request: HttpRequest, rows: list[WebhookEndpoint], verb: str) -> None:
+        now = WebhookEndpoint.objects.in_bulk([row.pk for row in rows])
+        for row in rows:
+            self.log_change(request, row, f"{verb.capitalize()}.")
+            changes = {"before": row.shown(), "after": now[row.pk].shown()}
+            audit.record(f"webhook_endpoint.{verb}", row.project_id, row.pk, **changes)
 
 
 @admin.register(Delivery)

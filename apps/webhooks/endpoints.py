@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 from apps.api.errors import Conflict, InvalidRequest, NotFound
 from apps.api.ids import is_wellformed
-from apps.projects import rates
+from apps.projects import audit, rates
 from apps.projects.models import Project
 from apps.webhooks import delivery
 from apps.webhooks.addresses import Refused, resolve
@@ -38,7 +38,9 @@ def create(project: Project, wanted: dict[str, Any]) -> tuple[WebhookEndpoint, s
     secret = new_secret()
     endpoint = WebhookEndpoint(project=project, **wanted, **_stored(secret))
     endpoint.updated_at = endpoint.created_at
-    endpoint.save(force_insert=True)
+    with transaction.atomic():
+        endpoint.save(force_insert=True)
+        audit.record("webhook_endpoint.created", project.pk, endpoint.pk, after=endpoint.shown())
     log.info("webhook endpoint created", endpoint_id=endpoint.pk)
     return endpoint, secret
 
@@ -63,9 +65,15 @@ def update(endpoint: WebhookEndpoint, wanted: dict[str, Any]) -> None:
     if "url" in changed:
         _check(changed["url"])
     rows = WebhookEndpoint.objects.filter(pk=endpoint.pk)
-    if changed:
-        rows.update(**changed, updated_at=Now())
-    rows.reopen()
+    with transaction.atomic():
+        before = endpoint.shown()
+        if changed:
+            rows.update(**changed, updated_at=Now())
+        rows.reopen()
+        endpoint.refresh_from_db()
+        # Where in the host it leads may be a secret, so of that only is said that it is another place.
+        after = endpoint.shown() | ({"url": f"{endpoint.shown()['url']} (changed)"} if "url" in changed else {})
+        audit.record("webhook_endpoint.updated", endpoint.project_id, endpoint.pk, before=before, after=after)
 
 
 def rotate_secret(endpoint: WebhookEndpoint, *, keep_old: bool) -> str:
@@ -79,8 +87,11 @@ def rotate_secret(endpoint: WebhookEndpoint, *, keep_old: bool) -> str:
         "previous_secret_until": Now() + KEPT_ACTIVE if keep_old else None,
     }
     unchanged = WebhookEndpoint.objects.filter(pk=endpoint.pk, secret_encrypted=endpoint.secret_encrypted)
-    if not unchanged.update(**_stored(secret), **previous, updated_at=Now()):
-        raise Conflict("The secret was rotated at the same moment; try again", code="secret_rotated")
+    with transaction.atomic():
+        if not unchanged.update(**_stored(secret), **previous, updated_at=Now()):
+            raise Conflict("The secret was rotated at the same moment; try again", code="secret_rotated")
+        kept = {"old_secret_kept": keep_old}
+        audit.record("webhook_endpoint.secret_rotated", endpoint.project_id, endpoint.pk, after=kept)
     log.info("webhook secret rotated", endpoint_id=endpoint.pk, keep_old=keep_old)
     return secret
 
@@ -106,6 +117,7 @@ def delete(endpoint: WebhookEndpoint) -> None:
         )
         pending = Delivery.objects.filter(endpoint=endpoint, state=DeliveryState.PENDING)
         pending.update(state=DeliveryState.FAILED, due_at=None, last_error="the endpoint was deleted")
+        audit.record("webhook_endpoint.deleted", endpoint.project_id, endpoint.pk, before=endpoint.shown())
     log.info("webhook endpoint deleted", endpoint_id=endpoint.pk)
 
 

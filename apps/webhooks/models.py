@@ -4,6 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.db import models
 from django.db.models import F, Q
@@ -107,6 +108,12 @@ class WebhookEndpoint(models.Model):
             case EndpointState.PAUSED:
                 return f"attempts in a row that failed: {self.failures}"
         return None
+
+    def shown(self) -> dict[str, Any]:
+        """What the audit says of an endpoint: of the URL only where it leads, for the rest of it may be a secret."""
+        parts = urlsplit(self.url)
+        told = {name: getattr(self, name) for name in ("name", "event_types", "disabled_at")}
+        return {**told, "url": f"{parts.scheme}://{parts.netloc}/…"}
 
     def signing_secrets(self, now: datetime) -> list[str]:
         """Those that a receiver may verify with, the present one first. Raises Undecryptable."""

@@ -24,7 +24,7 @@ def admin() -> Client:
 
 
 def test_a_new_keys_secret_is_shown_once(admin: Client, alice: Person) -> None:
-    form = {"project": str(alice.project.id), "name": "new", "expires_at_0": "", "expires_at_1": ""}
+    form = {"project": str(alice.project.id), "name": "new", "scope": "submit", "expires_at_0": "", "expires_at_1": ""}
 
     created = admin.post("/admin/projects/apikey/add/", form, follow=True)
 
@@ -32,7 +32,7 @@ def test_a_new_keys_secret_is_shown_once(admin: Client, alice: Person) -> None:
     assert len(set(shown)) == 1
     verified = ApiKey.objects.verify(shown[0])
     assert verified is not None
-    assert verified.name == "new"
+    assert (verified.name, verified.scope) == ("new", "submit")
     again = admin.get(f"/admin/projects/apikey/{verified.pk}/change/")
     assert again.status_code == 200
     assert not KEY.search(again.content.decode())
@@ -47,7 +47,8 @@ def test_a_key_is_revoked_by_an_action(admin: Client, alice: Person) -> None:
 
 
 @pytest.mark.parametrize(
-    "model", ["projects/project", "projects/apikey", "files/file", "batches/batch", "upstreams/upstream"]
+    "model",
+    ["projects/project", "projects/apikey", "projects/auditentry", "files/file", "batches/batch", "upstreams/upstream"],
 )
 def test_every_list_can_be_seen_and_searched(admin: Client, alice: Person, model: str) -> None:
     new_batch(alice, [line()])

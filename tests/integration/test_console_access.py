@@ -183,7 +183,9 @@ def test_errors_of_the_console_are_pages_and_those_of_the_api_are_not(member: Cl
 # --- What a page may do ---
 
 
-@pytest.mark.parametrize("path", [*PAGES, "/console/batches/{batch}", "/console/sign-in", "/console/nowhere"])
+@pytest.mark.parametrize(
+    "path", [*PAGES, "/console/audit", "/console/batches/{batch}", "/console/sign-in", "/console/nowhere"]
+)
 def test_pages_load_nothing_from_elsewhere_and_hold_nothing_inline(member: Client, alice: Person, path: str) -> None:
     response = member.get(path.format(batch=new_batch(alice, [line()]).pk))
 

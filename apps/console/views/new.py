@@ -5,6 +5,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
+from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -39,6 +40,7 @@ class UploadView(APIView):
     """PUT of a form as POST /v1/files takes it, with a session instead of a key; PUT, so that CSRF leaves the body."""
 
     authentication_classes = (ConsoleAuthentication,)
+    permission_classes = (IsAuthenticated,)  # the authentication knows what the session's key may do
     parser_classes = (WholeMultiPartParser,)
 
     def put(self, request: Request) -> Response:

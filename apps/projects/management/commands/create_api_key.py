@@ -5,7 +5,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from apps.projects import audit
 from apps.projects.models import ApiKey, Project
+from apps.projects.scopes import Scope
 
 
 class Command(BaseCommand):
@@ -14,9 +16,12 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("project", help="the project's id, or its name if only one has it")
         parser.add_argument("--name", default="", help="what the key is for")
+        scopes = "; ".join(map(str, Scope.labels))
+        parser.add_argument("--scope", choices=Scope.values, default=Scope.ADMIN.value, help=f"{scopes} (the default)")
 
-    def handle(self, *_: Any, project: str, name: str, **__: Any) -> None:
-        _key, text = ApiKey.objects.create_for(_find(project), name)
+    def handle(self, *_: Any, project: str, name: str, scope: str, **__: Any) -> None:
+        audit.acting(audit.Actor.COMMAND, "create_api_key")
+        _key, text = ApiKey.objects.create_for(_find(project), name, scope=Scope(scope))
         self.stdout.write(text)
 
 

@@ -3,7 +3,9 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
+from django.db import transaction
 
+from apps.projects import audit
 from apps.projects.models import Project
 
 
@@ -13,5 +15,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name")
 
+    @transaction.atomic
     def handle(self, *_: Any, name: str, **__: Any) -> None:
-        self.stdout.write(str(Project.objects.create(name=name).id))
+        audit.acting(audit.Actor.COMMAND, "create_project")
+        project = Project.objects.create(name=name)
+        audit.record("project.created", project.pk, project.pk, after=project.shown())
+        self.stdout.write(str(project.pk))
