@@ -45,8 +45,9 @@ def retry(
 ) -> None:
     """Run the lines of BATCH again that failed for a passing reason, as a new batch, and follow it.
 
-    Passing are timeout, internal_error, rate_limit_exceeded and batch_expired. Without -o and --errors the new results
-    go to BATCH.retry.output.jsonl and BATCH.retry.errors.jsonl; give them to merge, after the first ones.
+    Passing are timeout, internal_error, rate_limit_exceeded, insufficient_quota and batch_expired. Without -o and
+    --errors the new results go to BATCH.retry.output.jsonl and BATCH.retry.errors.jsonl; give them to merge, after the
+    first ones.
     """
     terminal = options.terminal(output, as_json=as_json)
     into = options.destinations(output, errors, Path(f"{batch_id}.retry"), force=force)
