@@ -12,7 +12,7 @@ bind = f"{env.text('HOST', '127.0.0.1')}:{env.number('PORT', 8000, least=1)}"
 workers = env.number("WEB_PROCESSES", 2, least=1)
 threads = env.number("WEB_THREADS", 8, least=1)
 if threads >= env.number("DATABASE_POOL_SIZE", 10, least=2):
-    # A transfer keeps its connection to its end: with fewer connections than threads, slow ones would starve the rest.
+    # An upload keeps its connection to its end: with fewer connections than threads, slow ones would starve the rest.
     raise env.ImproperlySetError("DATABASE_POOL_SIZE must be greater than WEB_THREADS")
 worker_class = "gthread"
 limit_request_line = 8190  # gunicorn's most; what is longer gets its own answer, outside our envelope

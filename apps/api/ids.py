@@ -20,3 +20,8 @@ def is_wellformed(value: object) -> bool:
 def line_id(batch_id: str, line: int) -> str:
     """The id of one line of a batch, the same however often the line is sent (wire.md §8)."""
     return f"batch_req_{batch_id.removeprefix('batch_')}_{line}"
+
+
+def line_number(name: str) -> int:
+    """The 1-based number in the input of the line with this id."""
+    return int(name.rpartition("_")[2])

@@ -12,7 +12,7 @@ DRAIN_BLOCK = 256 * 1024
 
 EXPOSED_HEADERS = ", ".join(
     (
-        *("x-request-id", "retry-after", "content-range", "content-disposition"),
+        *("x-request-id", "x-incomplete", "retry-after", "content-range", "content-disposition"),
         *("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
     )
 )

@@ -33,7 +33,8 @@ class BatchRequest:
     """What a client asked for: the checked fields of POST /v1/batches, and who asked.
 
     Who asked is a key or, in the console, a member; a batch whose key is revoked or whose member is gone sends no more.
-    `remember` notes the batch's id with it, also of a batch whose input is rejected.
+    `remember` notes the batch's id with it, also of a batch whose input is rejected. `new_input` is stored but no File
+    yet: it becomes one together with the batch. `retry_of` is the batch whose lines it has.
     """
 
     project: Project
@@ -44,6 +45,8 @@ class BatchRequest:
     output_expires_after: int | None
     submitted_by: User | None = None
     remember: Remember = do_not_remember
+    retry_of: Batch | None = None
+    new_input: File | None = None
 
 
 def create(request: BatchRequest, input_file: File, *, chunks: Sequence[Chunk], total: int, model: str | None) -> Batch:
@@ -55,6 +58,7 @@ def create(request: BatchRequest, input_file: File, *, chunks: Sequence[Chunk], 
     batch = _new(request, input_file, total=total, model=model)
     with transaction.atomic():
         quota.admit(request.project, total)
+        _register_input(request)
         if not uploads.hold(input_file.pk):
             raise input_not_found(input_file.pk)
         failpoints.reach("create.input_held")
@@ -77,11 +81,17 @@ def create_failed(request: BatchRequest, input_file: File, errors: list[dict[str
     batch = _new(request, input_file, total=0, model=None)
     batch.errors = {"object": "list", "data": errors}
     with transaction.atomic():
+        _register_input(request)
         batch.save(force_insert=True)
         move(batch.pk, BatchStatus.FAILED)
         request.remember(batch.pk)
     log.info("batch rejected", batch_id=batch.pk, errors=len(errors))
     return batch
+
+
+def _register_input(request: BatchRequest) -> None:
+    if request.new_input is not None:
+        uploads.register(request.new_input)
 
 
 def _new(request: BatchRequest, input_file: File, *, total: int, model: str | None) -> Batch:
@@ -91,6 +101,7 @@ def _new(request: BatchRequest, input_file: File, *, total: int, model: str | No
         api_key=request.api_key,
         submitted_by=request.submitted_by,
         input_file=input_file,
+        retry_of=request.retry_of,
         endpoint=request.endpoint,
         metadata=request.metadata,
         output_expires_after=request.output_expires_after,

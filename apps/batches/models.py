@@ -78,6 +78,8 @@ class Batch(TallyFields):
     input_file = models.ForeignKey(File, on_delete=models.PROTECT, related_name="+")
     output_file = models.ForeignKey(File, on_delete=models.SET_NULL, null=True, related_name="+")
     error_file = models.ForeignKey(File, on_delete=models.SET_NULL, null=True, related_name="+")
+    # Few batches retry one: its index is the partial one below.
+    retry_of = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, related_name="+", db_index=False)
     endpoint = models.CharField(max_length=200)
     model = models.CharField(max_length=256, null=True)  # noqa: DJ001  null is the wire's "lines differ"
     status = models.CharField(max_length=20, choices=BatchStatus, default=BatchStatus.VALIDATING)
@@ -110,6 +112,7 @@ class Batch(TallyFields):
                 condition=Q(status__in=sorted(UNFINISHED)),
                 name="batch_unfinished_in_turn",
             ),
+            models.Index(fields=["retry_of"], condition=Q(retry_of__isnull=False), name="batch_retries"),
         )
 
     def __str__(self) -> str:

@@ -14,14 +14,28 @@ from apps.api.openapi import (
     TIMESTAMP,
     Schema,
     an_object,
+    header,
     list_of,
     operation,
     path,
     query,
     ref,
 )
+from apps.batches import codes
+from apps.batches.lifecycle import input_not_found
+from apps.batches.models import Batch
+from apps.batches.pipeline.parts import KINDS, OUTPUT
+from apps.batches.pipeline.retry import not_ended, nothing_to_retry
 from apps.batches.states import BatchStatus, WaitingReason
-from apps.files.openapi import EXPIRY, FIRST_BATCH
+from apps.files.openapi import (
+    EXPIRY,
+    FILE_NOT_FOUND,
+    FIRST_BATCH,
+    JSONL,
+    OUTSIDE,
+    RANGE,
+    download_headers,
+)
 from apps.idempotency.openapi import IDEMPOTENCY_KEY, ONCE, ONCE_ERRORS
 from apps.projects.openapi import LINES_USED_UP
 
@@ -60,6 +74,7 @@ COMPONENTS: dict[str, Schema] = {
         },
         output_file_id={"type": ["string", "null"], "description": "set when at least one line succeeded"},
         error_file_id={"type": ["string", "null"], "description": "set when at least one line did not"},
+        retry_of={"type": ["string", "null"], "description": "the batch whose failed lines this one sends again"},
         created_at=TIMESTAMP,
         expires_at=TIMESTAMP,
         in_progress_at=MAYBE_TIMESTAMP,
@@ -176,5 +191,83 @@ cancel = operation(
     errors=[
         BATCH_NOT_FOUND,
         Conflict("Batch is completed and can no longer be cancelled", code="batch_not_cancellable"),
+    ],
+)
+
+RETRY: Schema = {
+    "type": "object",
+    "properties": {
+        "codes": {
+            "type": "array",
+            "minItems": 1,
+            "items": {"enum": sorted(codes.EVERY)},
+            "default": sorted(codes.PASSING),
+            "description": "lines that failed with one of these",
+        },
+        "metadata": {"type": "object", "description": "instead of the original's"},
+        "output_expires_after": {**EXPIRY, "description": "instead of the original's"},
+    },
+}
+
+retry = operation(
+    name="batches.retry",
+    tags=[BATCHES],
+    summary="Retry failed lines",
+    description=(
+        "Creates a new batch of those lines of an ended one that failed for a passing reason, or with the error codes "
+        "that are named. Its input is a new file; the original does not change."
+    ),
+    parameters=[BATCH_ID, IDEMPOTENCY_KEY],
+    takes={JSON: RETRY},
+    answers={200: (ref("Batch"), "The new batch, in progress")},
+    refuses={
+        400: "A bad member, or no line failed so",
+        404: "There is no such batch, or its input or error file is gone",
+        409: f"The batch has not ended. Or: {ONCE[409][0].lower()}{ONCE[409][1:]}",
+        **BODY_TOO_LARGE,
+    },
+    errors=[
+        *ONCE_ERRORS,
+        *BODY_ERRORS,
+        BATCH_NOT_FOUND,
+        not_ended(Batch(status=BatchStatus.IN_PROGRESS)),
+        nothing_to_retry(),
+        InvalidRequest("codes must be a list of at least one error code", param="codes"),
+        InvalidRequest("metadata must be an object", param="metadata"),
+        input_not_found("file-1"),
+        STORAGE_AWAY,
+    ],
+)
+
+output = operation(
+    name="batches.output",
+    tags=[BATCHES],
+    summary="Download results so far",
+    description=(
+        "While the batch runs: the lines of those pieces of it that are done, in the order of the input, with "
+        "`x-incomplete: true`. Afterwards: the bytes of its output or error file, or nothing if it has none."
+    ),
+    parameters=[
+        BATCH_ID,
+        query("kind", {"enum": list(KINDS), "default": OUTPUT}, "Answers, or lines that failed."),
+        RANGE,
+        *download_headers("bytes", "none"),
+        header("x-incomplete", {"const": "true"}, "The batch has not ended: more may come.", 200, required=False),
+    ],
+    answers={
+        (200, JSONL): ({"type": "string"}, "One JSON object a line"),
+        (206, JSONL): ({"type": "string"}, "The range that was asked for, once the batch has ended"),
+    },
+    refuses={
+        400: "Another kind",
+        404: "There is no such batch, or its file was deleted or has expired",
+        416: "The range begins behind the file's end",
+    },
+    errors=[
+        BATCH_NOT_FOUND,
+        FILE_NOT_FOUND,
+        InvalidRequest('kind must be "output" or "error"', param="kind"),
+        OUTSIDE,
+        STORAGE_AWAY,
     ],
 )

@@ -8,15 +8,18 @@ from typing import Any
 from django.contrib.auth.models import User
 
 from apps.api.errors import InvalidRequest
-from apps.batches import reasons
+from apps.batches import codes, reasons
 from apps.batches.lifecycle import BatchRequest
 from apps.batches.models import Batch, Chunk, Tally
+from apps.batches.pipeline.parts import KINDS, OUTPUT
+from apps.batches.pipeline.retry import Retry
 from apps.files.serializers import expiry_of
 from apps.files.uploads import Remember, do_not_remember
 from apps.projects.models import ApiKey, Project
 
 MOST_METADATA_BYTES = 16 * 1024
 MOST_ENDPOINT_CHARACTERS = 200
+MOST_CODES_SHOWN, MOST_CODE_CHARACTERS = 10, 60
 TIMESTAMPS = (
     "created_at",
     "in_progress_at",
@@ -54,6 +57,7 @@ def _batch_json(batch: Batch, tally: Tally, reason: str | None) -> dict[str, Any
         "status_reason": reason,
         "output_file_id": batch.output_file_id,
         "error_file_id": batch.error_file_id,
+        "retry_of": batch.retry_of_id,
         **{name: _seconds(getattr(batch, name)) for name in TIMESTAMPS},
         "request_counts": {"total": batch.total, "completed": tally.completed, "failed": tally.failed},
         "model": batch.model,
@@ -96,6 +100,36 @@ def parse_create(
         metadata=_metadata(data.get("metadata", {})),
         output_expires_after=expiry_of(data.get("output_expires_after"), "output_expires_after"),
     )
+
+
+def parse_retry(data: dict[str, Any], batch: Batch, *, api_key: ApiKey | None, remember: Remember) -> Retry:
+    """The checked request; what it does not say is as in the original. Raises InvalidRequest."""
+    return Retry(
+        batch=batch,
+        api_key=api_key,
+        codes=_codes(data["codes"]) if "codes" in data else codes.PASSING,
+        metadata=_metadata(data["metadata"]) if "metadata" in data else None,
+        output_expires_after=expiry_of(data.get("output_expires_after"), "output_expires_after"),
+        remember=remember,
+    )
+
+
+def _codes(value: Any) -> set[str]:
+    if not isinstance(value, list) or not value or not all(isinstance(code, str) for code in value):
+        raise InvalidRequest("codes must be a list of at least one error code", param="codes")
+    unknown = [code for code in value if code not in codes.EVERY]
+    if unknown:
+        shown = ", ".join(f'"{code[:MOST_CODE_CHARACTERS]}"' for code in unknown[:MOST_CODES_SHOWN])
+        known = ", ".join(sorted(codes.EVERY))
+        raise InvalidRequest(f"Unknown error codes: {shown}; they are {known}", param="codes")
+    return set(value)
+
+
+def parse_kind(value: str | None) -> str:
+    """Which of a batch's two files is meant. Raises InvalidRequest."""
+    if value not in {None, "", *KINDS}:
+        raise InvalidRequest('kind must be "output" or "error"', param="kind")
+    return value or OUTPUT
 
 
 def _storable(endpoint: str) -> str:

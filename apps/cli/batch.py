@@ -61,6 +61,11 @@ class Batch:
         return str(self.raw.get("input_file_id"))
 
     @property
+    def server_retries(self) -> bool:
+        """Its server can retry lines by itself; ZeroBatch's extension."""
+        return "retry_of" in self.raw
+
+    @property
     def endpoint(self) -> str:
         return str(self.raw.get("endpoint"))
 

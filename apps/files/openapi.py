@@ -169,6 +169,26 @@ delete = operation(
     errors=[FILE_NOT_FOUND, STORAGE_AWAY],
 )
 
+RANGE = OpenApiParameter(
+    "Range",
+    {"type": "string"},
+    OpenApiParameter.HEADER,
+    description="One range of bytes, to resume a download. Anything else gets the whole file.",
+    examples=[OpenApiExample("none", value=""), OpenApiExample("the first 1,000 bytes", value="bytes=0-999")],
+)
+OUTSIDE = RangeNotSatisfiable("The file has 12345 bytes", headers={"Content-Range": "bytes */12345"})
+
+
+def download_headers(*accept_ranges: str) -> list[OpenApiParameter]:
+    """The headers of an answer with the bytes of a file."""
+    return [
+        header("Content-Disposition", {"type": "string", "pattern": "^attachment"}, "The file's name.", 200, 206),
+        header("Content-Length", {"type": "integer"}, "Bytes of this answer.", 200, 206),
+        header("Accept-Ranges", {"enum": list(accept_ranges)}, "Whether a download may be resumed.", 200, 206),
+        header("Content-Range", {"type": "string", "pattern": "^bytes [0-9]+-[0-9]+/[0-9]+$"}, "What this is.", 206),
+    ]
+
+
 content = operation(
     name="files.content",
     tags=[FIRST_BATCH, FILES],
@@ -176,17 +196,8 @@ content = operation(
     description="The bytes of `output_file_id` or `error_file_id` of a batch, or of what was uploaded.",
     parameters=[
         FILE_ID,
-        OpenApiParameter(
-            "Range",
-            {"type": "string"},
-            OpenApiParameter.HEADER,
-            description="One range of bytes, to resume a download. Anything else gets the whole file.",
-            examples=[OpenApiExample("none", value=""), OpenApiExample("the first 1,000 bytes", value="bytes=0-999")],
-        ),
-        header("Content-Disposition", {"type": "string", "pattern": "^attachment"}, "The file's name.", 200, 206),
-        header("Content-Length", {"type": "integer"}, "Bytes of this answer.", 200, 206),
-        header("Accept-Ranges", {"const": "bytes"}, "A download may be resumed.", 200, 206),
-        header("Content-Range", {"type": "string", "pattern": "^bytes [0-9]+-[0-9]+/[0-9]+$"}, "What this is.", 206),
+        RANGE,
+        *download_headers("bytes"),
     ],
     answers={
         (200, JSONL): ({"type": "string"}, "The whole file, one JSON object a line"),
@@ -195,7 +206,7 @@ content = operation(
     refuses={**NO_FILE, 416: "The range begins behind the file's end"},
     errors=[
         FILE_NOT_FOUND,
-        RangeNotSatisfiable("The file has 12345 bytes", headers={"Content-Range": "bytes */12345"}),
+        OUTSIDE,
         STORAGE_AWAY,
     ],
 )

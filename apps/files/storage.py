@@ -115,9 +115,14 @@ def read_range(key: str, start: int, end: int) -> bytes:
 def blocks(stored: io.BufferedReader, length: int) -> Iterator[bytes]:
     """`length` bytes of an open object from where it stands, block by block; closes it at the end."""
     with stored:
-        while length > 0 and (block := stored.read(min(BLOCK_BYTES, length))):
-            length -= len(block)
-            yield block
+        yield from next_blocks(stored, length)
+
+
+def next_blocks(stored: io.BufferedReader, length: int) -> Iterator[bytes]:
+    """The same of an object that stays open; fewer bytes if it ends before."""
+    while length > 0 and (block := stored.read(min(BLOCK_BYTES, length))):
+        length -= len(block)
+        yield block
 
 
 def open_object(key: str) -> io.BufferedReader:

@@ -39,8 +39,7 @@ def store_upload(
     stored = put(project, spool, expires_after)
     try:
         with transaction.atomic():
-            quota.admit(project, stored.bytes)
-            stored.save(force_insert=True)
+            register(stored)
             remember(stored.pk)
     except (Conflict, QuotaExceeded, IntegrityError):  # the last one if the project was erased meanwhile
         storage.discard(stored.object_key)
@@ -50,7 +49,7 @@ def store_upload(
 
 
 def put(project: Project, spool: TemporaryUploadedFile, expires_after: int | None) -> File:
-    """Stores the received bytes; saving the File, which registers them, is the caller's. Raises StorageError."""
+    """Stores the received bytes; registering them is the caller's. Raises StorageError."""
     file_id, now = new_id("file-"), timezone.now()
     key = storage.upload_key(file_id)
     storage.store(key, spool)
@@ -65,6 +64,12 @@ def put(project: Project, spool: TemporaryUploadedFile, expires_after: int | Non
         created_at=now,
         expires_at=expiry(now, expires_after),
     )
+
+
+def register(stored: File) -> None:
+    """Makes a File of stored bytes. Belongs into a transaction; raises QuotaExceeded if the project has no room."""
+    quota.admit(stored.project, stored.bytes)
+    stored.save(force_insert=True)
 
 
 def find_live(project: Project, file_id: object) -> File:

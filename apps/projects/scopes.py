@@ -30,6 +30,8 @@ NEEDS: dict[str, dict[str, Scope]] = {
     "v1/batches": {"GET": READ_ONLY, "POST": SUBMIT},
     "v1/batches/<str:batch_id>": {"GET": READ_ONLY},
     "v1/batches/<str:batch_id>/cancel": {"POST": SUBMIT},
+    "v1/batches/<str:batch_id>/retry": {"POST": SUBMIT},
+    "v1/batches/<str:batch_id>/output": {"GET": READ_ONLY},
     "v1/limits": {"GET": READ_ONLY},
     "v1/usage": {"GET": READ_ONLY},
     "v1/webhook_endpoints": {"GET": READ_ONLY, "POST": ADMIN},

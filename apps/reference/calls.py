@@ -132,6 +132,8 @@ def _bounds(schema: Mapping[str, Any]) -> str:
 
 
 def _literal(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_literal, value))
     return f'"{value}"' if isinstance(value, str) else {None: "null", True: "true"}.get(value, str(value))
 
 

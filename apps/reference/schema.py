@@ -16,7 +16,7 @@ from apps.api.errors import InsufficientScope
 from apps.batches import limit_openapi as limits
 from apps.batches import openapi as batches
 from apps.batches.limit_views import LimitsView, UsageView
-from apps.batches.views import BatchesView, BatchView, CancelView
+from apps.batches.views import BatchesView, BatchView, CancelView, OutputView, RetryView
 from apps.files import openapi as files
 from apps.files.views import (
     CancelUploadView,
@@ -55,6 +55,8 @@ DESCRIBED: dict[Any, dict[str, Any]] = {
     BatchesView: {"POST": batches.create, "GET": batches.list_batches},
     BatchView: {"GET": batches.retrieve},
     CancelView: {"POST": batches.cancel},
+    RetryView: {"POST": batches.retry},
+    OutputView: {"GET": batches.output},
     LimitsView: {"GET": limits.retrieve},
     UsageView: {"GET": limits.list_usage},
     EndpointsView: {"POST": webhooks.create, "GET": webhooks.list_endpoints},
@@ -67,7 +69,7 @@ DESCRIBED: dict[Any, dict[str, Any]] = {
 ROUTES = {re.sub(r"<\w+:(\w+)>", r"{\1}", f"/{route}"): route for route in scopes.NEEDS}
 """Path of the document → route."""
 
-NEED_NO_BODY = {"webhooks.rotate_secret"}
+NEED_NO_BODY = {"webhooks.rotate_secret", "batches.retry"}
 """Calls that take a body, and nothing for one that says nothing."""
 
 

@@ -13,7 +13,7 @@ from tests.acceptance.drill import Drill, Ended
 from tests.conftest import jsonl
 from tests.fakes.upstream import FakeUpstream
 from tests.integration.conftest import ask
-from tests.stack import LEASE_SECONDS, Stack, submit, wait_until
+from tests.stack import LEASE_SECONDS, Stack, finished, submit, wait_until
 
 LINES = 120
 NAMES = [f"line {number}" for number in range(LINES)]
@@ -122,6 +122,27 @@ def test_a_create_with_a_key_that_dies_is_made_once_by_the_sdks_own_retries(
 
     assert traps.is_sprung(point)
     assert ids_of(traps.stack) - before == {batch.id}
+
+
+@pytest.mark.parametrize("point", ["upload.stored", "create.moved"])
+def test_a_retry_that_dies_leaves_nothing_that_a_client_sees(traps: Traps, sdk: OpenAI, point: str) -> None:
+    old = finished(sdk, submit(sdk, jsonl([ask("quota", "a"), ask("echo", "b")])))
+    batches, files = ids_of(traps.stack), {stored.id for stored in sdk.files.list()}
+    traps.set(point)
+
+    with pytest.raises(APIConnectionError):
+        sdk.post(f"/batches/{old.id}/retry", cast_to=Batch)
+
+    assert traps.is_sprung(point)
+    seen = wait_until(lambda: _files_of(sdk), "the web process is back")
+    assert (ids_of(traps.stack), seen) == (batches, files)
+
+
+def _files_of(sdk: OpenAI) -> set[str] | None:
+    try:
+        return {stored.id for stored in sdk.files.list()}
+    except APIConnectionError:
+        return None
 
 
 def _submitted(sdk: OpenAI) -> Batch | None:

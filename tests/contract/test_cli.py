@@ -188,6 +188,7 @@ def test_ctrl_c_may_cancel(stack: Stack, shell: Shell, witness: FakeUpstream) ->
 
     assert again.returncode == 0, again.stderr
     assert [row["custom_id"] for row in shell.rows("again.jsonl")] == [row["custom_id"] for row in unsent]
+    assert stack.sdk().batches.list(limit=1).data[0].to_dict()["retry_of"] == batch_id  # the server's own retry
 
 
 def test_ctrl_c_in_a_pipe_leaves_it_running(shell: Shell, witness: FakeUpstream) -> None:

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from apps.reference.schema import document
 from tests.conftest import jsonl, line
+from tests.integration.conftest import ask
 from tests.stack import Stack, finished, submit
 
 EXAMPLES = int(os.environ.get("SCHEMA_EXAMPLES", "8"))
@@ -28,11 +29,12 @@ searching = settings(
 )
 
 
-# No schema can say which URLs lead to public addresses, or who answers there; nor what an upload still takes.
+# No schema can say which URLs lead to public addresses, or who answers there; nor what an upload still takes, or with
+# which codes a batch's lines have failed.
 UNSAID = {
     "include-operation-id": [
         *("webhooks.create", "webhooks.update", "webhooks.test"),
-        *("uploads.parts.create", "uploads.complete", "uploads.cancel"),
+        *("uploads.parts.create", "uploads.complete", "uploads.cancel", "batches.retry"),
     ],
     "checks": {"positive_data_acceptance": {"enabled": False}},
 }
@@ -52,6 +54,7 @@ class Things:
         self.sdk = stack.sdk()
         self.project_id = stack.env["ZEROBATCH_PROJECT_ID"]
         self.batch = finished(self.sdk, submit(self.sdk, jsonl([line()])))
+        self.failed = finished(self.sdk, submit(self.sdk, jsonl([ask("quota")])))
         self.endpoint_id = self._new_endpoint()
 
     def name_in(self, case: Any) -> None:
@@ -62,12 +65,15 @@ class Things:
         if "x-project-id" in case.headers:
             case.headers = {**case.headers, "x-project-id": self.project_id}
         if case.path_parameters:
-            case.path_parameters = {name: self._id(name, case.method) for name in case.path_parameters}
+            is_retry = case.operation.path.endswith("/retry")
+            case.path_parameters = {name: self._id(name, case.method, is_retry) for name in case.path_parameters}
         body = case.body
         if isinstance(body, dict) and isinstance(body.get("input_file_id"), str) and body["input_file_id"]:
             case.body = body | {"input_file_id": self.batch.input_file_id}
 
-    def _id(self, name: str, method: str) -> str | None:
+    def _id(self, name: str, method: str, is_retry: bool) -> str | None:
+        if name == "batch_id" and is_retry:
+            return self.failed.id
         if name == "batch_id":
             return submit(self.sdk, jsonl([line()])).id if method == "POST" else self.batch.id
         if name == "endpoint_id":

@@ -13,6 +13,7 @@ from django.urls import Resolver404, resolve
 from django.utils import timezone
 from openai.types import Batch, FileObject
 
+from apps.batches.codes import EVERY
 from apps.batches.serializers import MOST_METADATA_BYTES
 from apps.files.models import File
 from apps.files.serializers import file_json
@@ -79,7 +80,7 @@ def test_what_we_send_beyond_the_sdk_s_types_is_called_an_extension(alice: Perso
 
     beyond = (batch.keys() - Batch.model_fields.keys()) | (error_file.keys() - FileObject.model_fields.keys())
 
-    assert beyond == {"status_reason", "is_error"}
+    assert beyond == {"status_reason", "retry_of", "is_error"}
     assert all(re.search(rf"^\| `{name}`", PAGE, re.MULTILINE) for name in beyond)
     assert batch.keys() >= Batch.model_fields.keys()
 
@@ -93,3 +94,4 @@ def test_the_numbers_are_those_of_the_settings_and_of_the_contract() -> None:
     assert f"any object up to {MOST_METADATA_BYTES // 1024} KB" in PAGE
     assert f"up to {WORDS[settings.INFERENCE_MAX_ATTEMPTS - 4]} times" in PAGE
     assert f"one of {WORDS[len(codes) - 4]} codes" in PAGE
+    assert set(codes) == EVERY

@@ -48,8 +48,8 @@ def ask(model: str, custom_id: str | None = None) -> dict[str, Any]:
     return line(name, body={"model": model, "messages": [{"role": "user", "content": f"I am {name}"}]})
 
 
-def new_batch(person: Person, lines: list[dict[str, Any]]) -> Batch:
-    response = create_batch(person, uploaded(person, jsonl(lines)))
+def new_batch(person: Person, lines: list[dict[str, Any]], **changes: Any) -> Batch:
+    response = create_batch(person, uploaded(person, jsonl(lines)), **changes)
     assert response.status_code == 200, response.content
     return Batch.objects.get(pk=response.json()["id"])
 

@@ -160,13 +160,14 @@ def test_cancel_and_retry(member: Client, alice: Person, upstream: FakeUpstream,
     assert ended.status == BatchStatus.CANCELLED
 
     assert member.post(f"/console/batches/{batch.pk}/cancel").status_code == 302  # cancelled is what was asked for
-    assert member.post(f"/console/batches/{batch.pk}/retry").status_code == 409
+    assert member.post(f"/console/batches/{batch.pk}/retry").status_code == 400
     again = member.post(f"/console/batches/{batch.pk}/retry", {"cancelled": "1"})
 
     assert again.status_code == 302
     newest = Batch.objects.latest("created_at")
-    assert newest.metadata == {"retry_of": batch.pk}
+    assert (newest.retry_of_id, newest.metadata) == (batch.pk, {})
     assert started[-1] == newest.pk
+    assert f'href="/console/batches/{batch.pk}"' in text_of(member, f"/console/batches/{newest.pk}")
 
 
 # --- Files and keys ---

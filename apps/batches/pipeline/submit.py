@@ -27,7 +27,7 @@ def submit(request: BatchRequest) -> Batch:
     read.
     """
     started_at = time.time()
-    input_file = _find_input(request)
+    input_file = request.new_input or _find_input(request)
     validation = Validation(request.endpoint, _limits())
     try:
         _read(input_file, validation)

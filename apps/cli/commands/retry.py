@@ -7,7 +7,7 @@ from typing import Annotated
 import orjson
 import typer
 
-from apps.batches.codes import CANCELLED
+from apps.batches.codes import CANCELLED, PASSING
 from apps.cli import download, options, results, submit
 from apps.cli.api import Api, Refused
 from apps.cli.batch import Batch
@@ -45,22 +45,46 @@ def retry(
 ) -> None:
     """Run the lines of BATCH again that failed for a passing reason, as a new batch, and follow it.
 
-    Passing are timeout, internal_error, rate_limit_exceeded and batch_expired. Without -o and --errors the new results
-    go to BATCH.retry.output.jsonl and BATCH.retry.errors.jsonl; give them to merge, after the first ones.
+    Passing are timeout, internal_error, rate_limit_exceeded, insufficient_quota and batch_expired. Without -o and
+    --errors the new results go to BATCH.retry.output.jsonl and BATCH.retry.errors.jsonl; give them to merge, after the
+    first ones.
     """
     terminal = options.terminal(output, as_json=as_json)
     into = options.destinations(output, errors, Path(f"{batch_id}.retry"), force=force)
     api = options.connect(base_url, api_key, project_id, config)
     old = _ended(api, batch_id)
     wanted = {*(codes or ()), *((CANCELLED,) if cancelled else ())}
-    with tempfile.TemporaryDirectory(prefix="zerobatch-") as folder:
-        lines = Path(folder) / f"{batch_id}.retry.jsonl"
-        if not _collect(api, old, lines, source=source, codes=wanted, terminal=terminal):
-            terminal.result(f"{old.id} has no line that failed for a passing reason.", {"batch": None})
-            return
-        labels = {**(old.raw.get("metadata") or {}), "retry_of": old.id}
-        batch = submit.submit(api, lines, old.endpoint, labels, terminal)
+    here = source is not None or not old.server_retries
+    batch = _by_hand(api, old, wanted, source, terminal) if here else _by_the_server(api, old, wanted, terminal)
+    if batch is None:
+        terminal.result(f"{old.id} has no line that failed for a passing reason.", {"batch": None})
+        return
     raise typer.Exit(submit.detached(batch, into, terminal) if detach else follow(api, batch, into, terminal))
+
+
+def _by_the_server(api: Api, old: Batch, codes: set[str], terminal: Terminal) -> Batch | None:
+    """The new batch, without a line coming here; None if there is nothing to retry. Raises CliError."""
+    try:
+        batch = api.retry(old.id, PASSING | codes)
+    except Refused as refused:
+        if refused.error.get("code") == "nothing_to_retry":
+            return None
+        if refused.error.get("param") == "input_file_id":
+            raise _input_is_gone(old) from None
+        raise
+    terminal.say(f"{count(batch.total, 'line')} of {old.id} failed for a passing reason")
+    terminal.say(f"Created {batch.id}")
+    return batch
+
+
+def _by_hand(api: Api, old: Batch, codes: set[str], source: Path | None, terminal: Terminal) -> Batch | None:
+    """The same where the server cannot, or has the input no more."""
+    with tempfile.TemporaryDirectory(prefix="zerobatch-") as folder:
+        lines = Path(folder) / f"{old.id}.retry.jsonl"
+        if not _collect(api, old, lines, source=source, codes=codes, terminal=terminal):
+            return None
+        labels = {**(old.raw.get("metadata") or {}), "retry_of": old.id}
+        return submit.submit(api, lines, old.endpoint, labels, terminal)
 
 
 def _ended(api: Api, batch_id: str) -> Batch:
@@ -95,8 +119,12 @@ def _input(api: Api, old: Batch, path: Path, terminal: Terminal) -> Path:
     except Refused as refused:
         if refused.status != 404:
             raise
-        raise CliError(f"the server has the input of {old.id} no more: name it with --input") from None
+        raise _input_is_gone(old) from None
     return path
+
+
+def _input_is_gone(old: Batch) -> CliError:
+    return CliError(f"the server has the input of {old.id} no more: name it with --input")
 
 
 def _copy(source: Path, ids: set[str], into: Path) -> None:

@@ -107,8 +107,8 @@ def _filtered(request: HttpRequest, rows: QuerySet[Batch]) -> QuerySet[Batch]:
 
 
 def _retried(found: Batch) -> str | None:
-    """The batch that this one retries, if its metadata, which may be a client's, names one."""
-    named = found.metadata.get("retry_of")
+    """The batch that this one retries; of one that a client put together, if its metadata names one."""
+    named = found.retry_of_id or found.metadata.get("retry_of")
     return named if is_wellformed(named) else None
 
 

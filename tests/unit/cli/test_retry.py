@@ -1,5 +1,6 @@
 """`retry`: a new batch of the lines that failed for a passing reason."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from tests.conftest import jsonl, line
 from tests.fakes.batch_api import FakeBatchApi
 from tests.unit.cli.conftest import Cli
 
+JSON = "application/json"
 CODES = [
     "timeout",
     "internal_error",
@@ -68,6 +70,19 @@ def test_an_input_that_is_gone_may_be_at_hand(cli: Cli, server: FakeBatchApi) ->
     wrong = cli("retry", "batch_1", "--input", "wrong.jsonl")
     assert (wrong.code, "wrong.jsonl lacks 3 lines of the batch" in wrong.err) == (3, True)
     assert cli("retry", "batch_1", "--input", "mine.jsonl").code == 0
+
+
+def test_a_server_that_retries_by_itself_may_have_the_input_no_more(cli: Cli, server: FakeBatchApi) -> None:
+    server.batch = {"retry_of": None}
+    gone = {"error": {"message": "Input file not found: file-in", "code": "file_not_found", "param": "input_file_id"}}
+    server.answers = [(200, JSON, json.dumps(server.ended()).encode()), (404, JSON, json.dumps(gone).encode())]
+    refused = cli("retry", "batch_1")
+    Path("mine.jsonl").write_bytes(INPUT)
+
+    assert "name it with --input" in refused.err
+    assert server.paths("POST") == ["/batches/batch_1/retry"]
+    assert cli("retry", "batch_1", "--input", "mine.jsonl").code == 0
+    assert sent(server).count(b"\n") == 4
 
 
 def test_a_batch_that_runs_is_left_alone(cli: Cli, server: FakeBatchApi) -> None:
