@@ -10,6 +10,20 @@ from apps.devstack.programs import seaweed_binary
 BUCKET = "zerobatch"
 REGION = "us-east-1"  # any would do
 ACCESS_KEY_ID = "zerobatch"
+VARIABLES = (
+    "STORAGE",
+    "S3_BUCKET",
+    "S3_PREFIX",
+    "S3_ENDPOINT_URL",
+    "S3_REGION",
+    "S3_ADDRESSING_STYLE",
+    "S3_ENCRYPTION",
+    "S3_KMS_KEY_ID",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+)
+"""What leads to a bucket, and how it is written to."""
 OFF = {
     "admin.ui": "false",
     "webdav": "false",
