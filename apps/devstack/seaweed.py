@@ -39,6 +39,7 @@ class Server:
 
     folder: Path
     port: int
+    metrics_port: int
     secret_key: str
 
     def argv(self) -> list[str]:
@@ -51,6 +52,8 @@ class Server:
             "ip.bind": "127.0.0.1",
             "bucket": BUCKET,
             "s3.port": self.port,
+            "metricsIp": "127.0.0.1",
+            "metricsPort": self.metrics_port,
             **claimed,
             **OFF,
         }
@@ -75,7 +78,7 @@ class Server:
 def prepare(folder: Path) -> Server:
     """The server of `folder`, on a port that is free now."""
     (folder / "data").mkdir(parents=True, exist_ok=True)
-    return Server(folder, ports.claim_any(), private.secret(folder / "secret_key"))
+    return Server(folder, ports.claim_any(), ports.claim_any(), private.secret(folder / "secret_key"))
 
 
 def answers(variables: Mapping[str, str]) -> bool:

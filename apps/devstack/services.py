@@ -122,7 +122,8 @@ def _s3(layout: Layout) -> Service:
         env={**postgres.MINIMAL_ENV, **server.env()},
         cwd=str(server.folder),
     )
-    return Service(process, env=server.variables(), ready=lambda: seaweed.answers(server.variables()))
+    variables = server.variables()
+    return Service(process, env=variables, ready=lambda: seaweed.answers(variables))
 
 
 def _model(_: Layout, environ: Mapping[str, str]) -> Service:

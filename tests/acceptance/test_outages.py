@@ -168,7 +168,8 @@ def storage_goes_away_in_mid_batch(drill: Drill, held: FakeUpstream, seconds: fl
     assert ready.json()["dependencies"]["storage"] != "ok"
     drill.check(allowed_again=0)
     print(
-        f"storage away for {seconds} s: completed {time.monotonic() - back:.1f} s after, {drill.sent_again()} sent again"
+        f"storage away for {seconds} s: completed {time.monotonic() - back:.1f} s after,"
+        f" {drill.sent_again()} lines sent again"
     )
 
 
