@@ -12,6 +12,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from storages.backends.s3 import S3Storage
+from urllib3.exceptions import HTTPError
 
 from apps.files.storage import BLOCK_BYTES, Listed, Source
 
@@ -27,6 +28,8 @@ CONNECTIONS = 64
 """Above the threads of any process."""
 ADDRESS_SECONDS = 300
 """For a transfer to begin; one that has begun may take longer."""
+BROKEN = (BotoCoreError, HTTPError)
+"""What a connection that breaks raises; botocore leaves some of urllib3's as they are."""
 NO_SUCH_OBJECT = {"NoSuchKey", "404"}
 
 _connecting = threading.Lock()
@@ -118,18 +121,14 @@ class Bucket(S3Storage):  # type: ignore[misc]  # which has no types
         if refused:
             raise OSError(f"{len(refused)} of {len(keys)} objects were not removed, the first of them: {refused[0]}")
 
-    def abort_begun_before(self, moment: datetime) -> int:
+    def abort_begun_before(self, moment: datetime, folder: str) -> int:
         """Drops what dead processes have left of objects in several parts; nobody sees it, and it is paid for."""
         begun = self.client.get_paginator("list_multipart_uploads")
-        dropped = 0
-        for page in begun.paginate(Bucket=self.bucket_name, Prefix=self.location):
-            for row in page.get("Uploads", ()):
-                if row["Initiated"] < moment:
-                    self.client.abort_multipart_upload(
-                        Bucket=self.bucket_name, Key=row["Key"], UploadId=row["UploadId"]
-                    )
-                    dropped += 1
-        return dropped
+        pages = begun.paginate(Bucket=self.bucket_name, Prefix=f"{self._normalize_name(folder)}/")
+        old = [row for page in pages for row in page.get("Uploads", ()) if row["Initiated"] < moment]
+        for row in old:
+            self.client.abort_multipart_upload(Bucket=self.bucket_name, Key=row["Key"], UploadId=row["UploadId"])
+        return len(old)
 
     def address(self, key: str, headers: dict[str, str]) -> str:
         """A URL that gives whoever has it the object, for ADDRESS_SECONDS from now on, with these headers."""
@@ -168,9 +167,9 @@ class Stream(io.RawIOBase):
                 got = int(self._body.readinto(buffer))
                 self._position += got
                 return got
-            except (BotoCoreError, ClientError, FileNotFoundError) as error:
+            except (*BROKEN, ClientError, FileNotFoundError) as error:
                 self._let_go()
-                if attempt == TRIES - 1 or not isinstance(error, BotoCoreError):
+                if attempt == TRIES - 1 or not isinstance(error, BROKEN):
                     raise OSError(f"{self._key} broke off at byte {self._position}") from error
                 time.sleep(PAUSE_SECONDS * 2**attempt)
         raise AssertionError("unreachable")

@@ -297,7 +297,7 @@ def drop_unfinished(begun_before: datetime) -> int:
     """Drops objects that a dead process was sending to S3 in several parts, and tells how many. Raises StorageError."""
     if bucket := _bucket():
         with storage_errors("drop", "unfinished objects"):
-            return bucket.abort_begun_before(begun_before)
+            return sum(bucket.abort_begun_before(begun_before, folder) for folder in (UPLOADS, PARTS, BATCHES))
     return 0
 
 

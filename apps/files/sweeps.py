@@ -1,5 +1,6 @@
 """Removes bytes that nobody can ask for any more; safe to run in any number of processes at once."""
 
+import re
 import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -30,8 +31,8 @@ def purge() -> None:
     each(uploads.remove_if_unread, _removable())
     in_parts.expire_overdue()
     each(in_parts.remove_part, _parts_left())
-    _remove_orphans(storage.UPLOADS, ".jsonl", File)
-    _remove_orphans(storage.PARTS, ".part", UploadPart)
+    _remove_orphans(storage.UPLOADS, re.compile(r"(file-.*)\.jsonl"), File)
+    _remove_orphans(storage.PARTS, re.compile(r"(part_.*)\.part"), UploadPart)
     _drop_unfinished()
     each(_remove_old_spool, Path(settings.SPOOL_DIR).glob("*"))
 
@@ -58,13 +59,14 @@ def _parts_left() -> list[str]:
     return list(left.values_list("pk", flat=True)[:MOST_AT_ONCE])
 
 
-def _remove_orphans(folder: str, suffix: str, rows: type[File] | type[UploadPart]) -> None:
-    """Removes what was stored but never registered, because a crash came between.
+def _remove_orphans(folder: str, ours: re.Pattern[str], rows: type[File] | type[UploadPart]) -> None:
+    """Removes what was stored but never registered, because a crash came between; `ours` finds the id in a name.
 
-    By the page: S3 removes many in one request, and a folder of millions is never held as a whole.
+    By the page: S3 removes many in one request, and a bucket's folder of millions is never held as a whole. Whatever
+    else lies there, in a bucket that others use too, is theirs.
     """
     for page in storage.pages(folder):
-        ids = {listed.name.removesuffix(suffix): listed for listed in page}
+        ids = {found[1]: listed for listed in page if (found := ours.fullmatch(listed.name))}
         known = set(rows._default_manager.filter(pk__in=list(ids)).values_list("pk", flat=True))
         unknown = [listed for each_id, listed in ids.items() if each_id not in known]
         keys = [f"{folder}/{listed.name}" for listed in unknown if _is_old(folder, listed)]

@@ -155,6 +155,7 @@ def test_the_purge_removes_what_has_no_row_and_is_old(alice: Person, monkeypatch
     part_ids = sent(alice, going_on)
     put("files/file-orphan.jsonl")
     put("uploads/part_orphan.part")
+    put("files/somebody-else.pdf")
 
     sweeps.purge()
     assert "file-orphan.jsonl" in storage.names_in("files"), "it may be about to be registered"
@@ -163,7 +164,7 @@ def test_the_purge_removes_what_has_no_row_and_is_old(alice: Person, monkeypatch
     monkeypatch.setattr(sweeps, "ORPHAN_AGE", timedelta(seconds=-2))
     sweeps.purge()
 
-    assert storage.names_in("files") == [f"{kept}.jsonl"]
+    assert storage.names_in("files") == [f"{kept}.jsonl", "somebody-else.pdf"]
     assert storage.names_in("uploads") == sorted(f"{part_id}.part" for part_id in part_ids)
     assert complete(alice, going_on, part_ids).status_code == 200
     assert not UploadPart.objects.exists()
@@ -199,6 +200,15 @@ def test_a_range_is_all_that_is_asked_for() -> None:
         s3.client.meta.events.unregister("before-send.s3.GetObject", note)
 
     assert asked == ["bytes=10-19", "bytes=5-14"]
+
+
+@in_a_bucket
+def test_no_body_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    put("files/a.jsonl", b"what somebody asked")
+    assert whole("files/a.jsonl")
+
+    assert "what somebody asked" not in caplog.text
 
 
 @in_a_bucket
