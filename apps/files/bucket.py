@@ -33,6 +33,7 @@ BROKEN = (BotoCoreError, HTTPError)
 NO_SUCH_OBJECT = {"NoSuchKey", "404"}
 
 _connecting = threading.Lock()
+_connections: dict[tuple[str | None, ...], Any] = {}
 
 
 class Bucket(S3Storage):  # type: ignore[misc]  # which has no types
@@ -40,19 +41,20 @@ class Bucket(S3Storage):  # type: ignore[misc]  # which has no types
 
     def __init__(self, *, addressing_style: str, **options: Any) -> None:
         super().__init__(client_config=_config(addressing_style), transfer_config=_in_one_thread(), **options)
-        self._shared: Any = None
+        self._server = self.endpoint_url, self.region_name, self.access_key, addressing_style
 
     @property
     def connection(self) -> Any:
         """One for all threads; inherited, each would have its own, with megabytes of what S3 can do.
 
-        boto3 allows that for clients. We use the client only; of the inherited methods, which begin with the resource
-        behind it, the product calls `listdir`, which does so too.
+        Nor one for each instance: threads that ask Django for the storage all at once get one each. boto3 allows
+        sharing for clients. We use the client only; of the inherited methods, which begin with the resource behind it,
+        the product calls `listdir`, which does so too.
         """
         with _connecting:
-            if self._shared is None:
-                self._shared = super().connection
-            return self._shared
+            if self._server not in _connections:
+                _connections[self._server] = super().connection
+            return _connections[self._server]
 
     @property
     def client(self) -> Any:
