@@ -77,7 +77,8 @@ class Server:
 
 def prepare(folder: Path) -> Server:
     """The server of `folder`, on a port that is free now."""
-    (folder / "data").mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "data").mkdir(mode=0o700, exist_ok=True)  # the programs inside write for everybody to read
     return Server(folder, ports.claim_any(), ports.claim_any(), private.secret(folder / "secret_key"))
 
 
