@@ -10,16 +10,19 @@ BUILD := setuptools==84.2.1
 # redis-py needs it before Python 3.11.3 only, so a newer Python's pip-compile leaves it out.
 OLDER := async-timeout==5.0.1 ; python_full_version < "3.11.3"
 
+# make up STORAGE=s3
+S3 := $(if $(filter s3,$(STORAGE)),$(VENV)/.s3)
+
 .PHONY: up demo drill manage test browser lint requirements bench bench-validate bench-cost bench-transports clean
 
-up: $(VENV)/.embedded
+up: $(VENV)/.embedded $(S3)
 	@exec $(BIN)/python manage.py devstack --die-with-parent
 
-demo: $(VENV)/.embedded
+demo: $(VENV)/.embedded $(S3)
 	@exec $(BIN)/python manage.py demo --die-with-parent
 
 # A stack in which four things are wrong, to practise on: docs/operations.md, "The operator's drill".
-drill: $(VENV)/.embedded
+drill: $(VENV)/.embedded $(S3)
 	@exec $(BIN)/python manage.py drill --die-with-parent
 
 # A management command in the environment of a running `make up`: make manage ARGS="create_project acme"
@@ -69,6 +72,11 @@ $(VENV)/.embedded: requirements-embedded.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(VENV)/.s3: requirements-s3.txt $(VENV)/.embedded
+	@echo "Setting up $(VENV) from $< ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@touch $@
+
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.embedded
 	@echo "Setting up $(VENV) from $< ..."
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r $<
@@ -78,8 +86,9 @@ requirements: $(VENV)/.dev
 	$(COMPILE) -o requirements.txt pyproject.toml
 	$(COMPILE) --extra embedded -o requirements-embedded.txt pyproject.toml
 	$(COMPILE) --extra traces -o requirements-traces.txt pyproject.toml
-	$(COMPILE) --extra embedded --extra traces --extra dev -o requirements-dev.txt pyproject.toml
-	for file in requirements.txt requirements-embedded.txt requirements-traces.txt requirements-dev.txt; do echo '$(OLDER)' >> $$file; done
+	$(COMPILE) --extra embedded --extra s3 -o requirements-s3.txt pyproject.toml
+	$(COMPILE) --extra embedded --extra s3 --extra traces --extra dev -o requirements-dev.txt pyproject.toml
+	for file in requirements.txt requirements-embedded.txt requirements-s3.txt requirements-traces.txt requirements-dev.txt; do echo '$(OLDER)' >> $$file; done
 	for file in requirements-embedded.txt requirements-dev.txt; do { echo '$(MODEL)'; echo '$(BUILD)'; } >> $$file; done
 
 clean:

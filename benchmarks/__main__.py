@@ -4,7 +4,21 @@ import argparse
 import shutil
 
 from apps.devstack import throwaway
-from benchmarks import api, cost, crowd, fairness, growth, limits, machine, pages, saturation, sweeps, table, whole
+from benchmarks import (
+    api,
+    cost,
+    crowd,
+    fairness,
+    growth,
+    limits,
+    machine,
+    objects,
+    pages,
+    saturation,
+    sweeps,
+    table,
+    whole,
+)
 from benchmarks.table import Area, Row
 
 AREAS: dict[str, Area] = {
@@ -15,6 +29,7 @@ AREAS: dict[str, Area] = {
     "limits": limits.measure,
     "growth": growth.measure,
     "whole": whole.measure,
+    "s3": objects.measure,
     "api": api.measure,
     "scrape": api.measure_scrape,
     "admin": pages.measure,

@@ -1,7 +1,7 @@
 """The largest batch there may be, from the first part of its upload to the last byte of its results: memory."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,18 +21,23 @@ Result = TypeVar("Result")
 UPLOAD, BATCH, DOWNLOAD = "upload in parts", "batch", "download"
 
 
-def measure(folder: Path, extra: Mapping[str, str] | None = None) -> list[Row]:
+def measure(folder: Path) -> list[Row]:
     """On a stack that has run a small batch: how far above its idle memory each process was at most, by step."""
+    with running.started(folder / "stack") as stack:
+        return run(stack, folder)
+
+
+def run(stack: Running, folder: Path) -> list[Row]:
+    """The same on this one; the input is made in `folder`."""
     source = running.source(folder, LINES, line_bytes=TOTAL_BYTES // LINES)
-    with running.started(folder / "stack", extra) as stack:
-        watched = Watched(stack)
-        print("Uploading in parts", flush=True)
-        file_id = watched.during(UPLOAD, lambda: client.upload_in_parts(stack.api, source.path))
-        print("Running the batch", flush=True)
-        batch = watched.during(BATCH, lambda: client.wait(stack.api, client.create(stack.api, file_id)))
-        print("Downloading", flush=True)
-        watched.during(DOWNLOAD, lambda: _download(stack.api, batch.output_file_id or ""))
-        client.check_whole(stack.api, batch, LINES)
+    watched = Watched(stack)
+    print("Uploading in parts", flush=True)
+    file_id = watched.during(UPLOAD, lambda: client.upload_in_parts(stack.api, source.path))
+    print("Running the batch", flush=True)
+    batch = watched.during(BATCH, lambda: client.wait(stack.api, client.create(stack.api, file_id)))
+    print("Downloading", flush=True)
+    watched.during(DOWNLOAD, lambda: _download(stack.api, batch.output_file_id or ""))
+    client.check_whole(stack.api, batch, LINES)
     return [watched.row(kind) for kind in ("web", "worker")]
 
 

@@ -1,14 +1,17 @@
 """Fixtures with meaning: Alice owns things, Bob works in her project, Charlie is a stranger."""
 
 import json
+import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
 from rest_framework.test import APIClient
 
+from apps.devstack import throwaway
 from apps.projects.models import ApiKey, Project
 from tests.fakes.upstream import FakeUpstream
 from tests.stack import LEASE_SECONDS, Stack
@@ -34,9 +37,33 @@ def person_of(project: Project, name: str) -> Person:
     return Person(project, key, secret, client)
 
 
+both_storages = pytest.mark.parametrize("_own_storage", ["folder", "s3"], indirect=True)
+"""Runs a test twice; without a mark, tests store into a folder."""
+in_a_bucket = pytest.mark.parametrize("_own_storage", ["s3"], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[Any]:
+    """A bucket on a real S3 server, started for the first test that wants it."""
+    from apps.files.bucket import Bucket  # noqa: PLC0415  needs the settings
+
+    env = throwaway.start_s3(throwaway.folder("zerobatch-s3-"))
+    found = Bucket(
+        bucket_name=env["S3_BUCKET"],
+        endpoint_url=env["S3_ENDPOINT_URL"],
+        region_name=env["S3_REGION"],
+        access_key=env["AWS_ACCESS_KEY_ID"],
+        secret_key=env["AWS_SECRET_ACCESS_KEY"],
+        addressing_style="auto",
+        object_parameters={"ContentType": "application/jsonl"},
+    )
+    yield found
+    found.client.close()
+
+
 @pytest.fixture(autouse=True)
-def _own_storage(settings: Any, tmp_path: Path) -> None:
-    """Each test stores into a folder of its own."""
+def _own_storage(request: pytest.FixtureRequest, settings: Any, tmp_path: Path) -> None:
+    """Each test stores into a folder of its own, or below a prefix of its own."""
     folder = tmp_path / "storage"
     settings.STORAGE_DIR = folder
     settings.SPOOL_DIR = folder / "tmp"
@@ -45,6 +72,12 @@ def _own_storage(settings: Any, tmp_path: Path) -> None:
         **settings.STORAGES,
         "default": {**backend, "OPTIONS": {**backend["OPTIONS"], "location": folder}},
     }
+    if getattr(request, "param", "folder") == "s3":
+        settings.STORAGE = "s3"
+        # One for all tests, with its client: to make one takes a tenth of a second.
+        storage: Any = default_storage
+        storage._wrapped = request.getfixturevalue("bucket")
+        storage.location = uuid.uuid4().hex
 
 
 @pytest.fixture(scope="session")

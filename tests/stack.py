@@ -11,9 +11,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import boto3
 import psutil
 import psycopg
 import redis
@@ -22,14 +24,22 @@ from celery import Celery
 from openai import OpenAI
 from openai.types import Batch
 
-from apps.devstack import pids, postgres
+from apps.devstack import pids, postgres, seaweed
 from zerobatch.routes import route
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 120.0
 LEASE_SECONDS = 5
 """Short, so that a dead worker's chunks wait for seconds in tests, not for half a minute."""
-OWN_SERVICES = {"DATABASE_URL": "", "REDIS_URL": "", "STORAGE_DIR": "", "PORT": "", "FLOWER": "off"}
+OWN_SERVICES = {
+    "DATABASE_URL": "",
+    "REDIS_URL": "",
+    "STORAGE": "",
+    "STORAGE_DIR": "",
+    "S3_BUCKET": "",
+    "PORT": "",
+    "FLOWER": "off",
+}
 """What the environment may name for the tests is not for the stack: drills kill its database."""
 SLOTS = {"INFERENCE_MAX_IN_FLIGHT": "64"}
 """What the drills count with, for each worker. 128 for both, the default, once the workers share them."""
@@ -63,7 +73,7 @@ class Stack:
 
     def __init__(self, var_dir: Path, environ: Mapping[str, str]) -> None:
         self.var_dir = var_dir
-        self._clients: list[OpenAI] = []
+        self._clients: list[Any] = []
         with (var_dir / "devstack.log").open("w") as output:
             self._process = subprocess.Popen(
                 [sys.executable, ROOT / "manage.py", "devstack"],
@@ -173,6 +183,8 @@ class Stack:
                 return postgres.accepts(self.env["DATABASE_URL"])
             case "redis":
                 return self._redis_answers()
+            case "s3":
+                return seaweed.answers(self.env)
         return True
 
     def _redis_answers(self) -> bool:
@@ -200,9 +212,43 @@ class Stack:
         """Removes what Redis has on disk; while it is away, so that it comes back empty."""
         shutil.rmtree(self.var_dir / "redis" / "appendonlydir")
 
+    @cached_property
+    def bucket(self) -> Any:
+        """boto3's, or None if a folder is the storage."""
+        if self.env.get("STORAGE") != "s3":
+            return None
+        keys = {name.lower(): self.env[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+        s3 = boto3.resource("s3", endpoint_url=self.env["S3_ENDPOINT_URL"], region_name=self.env["S3_REGION"], **keys)
+        self._clients.append(s3.meta.client)
+        return s3.Bucket(self.env["S3_BUCKET"])
+
+    def objects(self, folder: str) -> set[str]:
+        """The keys below a folder of the storage."""
+        if self.bucket:
+            return {found.key for found in self.bucket.objects.filter(Prefix=f"{folder}/") if found.key[-1] != "/"}
+        root = self.var_dir / "storage"
+        return {str(path.relative_to(root)) for path in (root / folder).rglob("*") if path.is_file()}
+
+    def unfinished_objects(self) -> list[Any]:
+        """What was begun in several parts and neither completed nor dropped."""
+        return list(self.bucket.multipart_uploads.all()) if self.bucket else []
+
+    def plant(self, key: str) -> None:
+        """Puts an object where nobody knows of it."""
+        if self.bucket:
+            self.bucket.put_object(Key=key, Body=b"{}")
+        else:
+            (self.var_dir / "storage" / key).write_bytes(b"{}")
+
     @contextmanager
     def storage_away(self) -> Iterator[None]:
-        """A plain file stands where the storage was while the block lasts; to root too, nothing can be opened in it."""
+        """S3 is gone while the block lasts; or a plain file stands where the folder was: to root too, nothing can be
+        opened in it.
+        """
+        if self.bucket:
+            with self.away("s3"):
+                yield
+            return
         storage, aside = self.var_dir / "storage", self.var_dir / "storage.aside"
         storage.rename(aside)
         try:
@@ -233,7 +279,7 @@ class Stack:
         """What a manage.py command prints, run in the stack's environment."""
         done = subprocess.run(
             [sys.executable, ROOT / "manage.py", *arguments],
-            env={**os.environ, **self.env, "STORAGE_DIR": str(self.var_dir / "storage"), "SECRET_KEY": "x"},
+            env={**os.environ, "STORAGE_DIR": str(self.var_dir / "storage"), **self.env, "SECRET_KEY": "x"},
             check=True,
             capture_output=True,
             text=True,

@@ -125,6 +125,7 @@ DATABASES: dict[str, Any] = {
 }
 
 # --- Files ------------------------------------------------------------------------------------------------------------
+STORAGE = env.choice("STORAGE", "folder", ("folder", "s3"))
 STORAGE_DIR = Path(env.text("STORAGE_DIR", str(BASE_DIR / "var" / "storage")))
 STORAGES: dict[str, Any] = {
     # Keys are unique or deterministic, so a second write of the same key is a repetition and may replace the first.
@@ -134,7 +135,32 @@ STORAGES: dict[str, Any] = {
     },
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
-# On the storage's own file system, so that storing a received file is a rename.
+# Credentials are boto3's to find: in the environment, a profile, or from the instance's role.
+S3_BUCKET = env.text("S3_BUCKET")
+S3_PREFIX = env.text("S3_PREFIX")
+S3_ENDPOINT_URL = env.url("S3_ENDPOINT_URL", "", ("http", "https"))
+S3_REGION = env.text("S3_REGION")
+S3_ADDRESSING_STYLE = env.choice("S3_ADDRESSING_STYLE", "auto", ("auto", "path", "virtual"))
+S3_ENCRYPTION = env.choice("S3_ENCRYPTION", "", ("", "AES256", "aws:kms", "aws:kms:dsse"))
+S3_KMS_KEY_ID = env.text("S3_KMS_KEY_ID")
+S3_REDIRECT_DOWNLOADS = env.flag("S3_REDIRECT_DOWNLOADS", default=False)
+if STORAGE == "s3":
+    _encryption = {"ServerSideEncryption": S3_ENCRYPTION, "SSEKMSKeyId": S3_KMS_KEY_ID}
+    STORAGES["default"] = {
+        "BACKEND": "apps.files.bucket.Bucket",
+        "OPTIONS": {
+            "bucket_name": S3_BUCKET,
+            "location": S3_PREFIX,
+            "endpoint_url": S3_ENDPOINT_URL or None,
+            "region_name": S3_REGION or None,
+            "addressing_style": S3_ADDRESSING_STYLE,
+            "object_parameters": {
+                "ContentType": "application/jsonl",
+                **{name: value for name, value in _encryption.items() if value},
+            },
+        },
+    }
+# On a local storage's own file system, so that storing a received file is a rename.
 SPOOL_DIR = STORAGE_DIR / "tmp"
 FILE_UPLOAD_HANDLERS = ["apps.files.upload_handlers.SpoolUploadHandler"]
 FILE_UPLOAD_PERMISSIONS = 0o640

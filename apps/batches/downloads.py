@@ -5,7 +5,7 @@ from itertools import accumulate, chain
 from typing import NamedTuple
 
 import structlog
-from django.http import StreamingHttpResponse
+from django.http import HttpResponseBase, StreamingHttpResponse
 
 from apps.api.errors import StorageError
 from apps.batches.models import Batch, Chunk
@@ -25,7 +25,7 @@ class Part(NamedTuple):
     length: int
 
 
-def results(batch: Batch, kind: str, range_header: str | None) -> StreamingHttpResponse:
+def results(batch: Batch, kind: str, range_header: str | None) -> HttpResponseBase:
     """The lines of one kind, as an attachment. Raises NotFound (the file is gone), StorageError, RangeNotSatisfiable.
 
     A batch that ended without such lines has no file: then there is nothing in it, which is no error.
@@ -86,16 +86,15 @@ def _of_final_file(batch_id: str, kind: str, parts: Sequence[Part], sent: int) -
     starts = _starts(batch_id, kind)
     key = storage.result_key(batch_id, kind)
     try:
-        with storage.open_object(key) as final, storage.storage_errors("read", key):
-            for part in parts:
-                final.seek(starts[part.chunk] + sent)
-                left = part.length - sent
-                for block in storage.next_blocks(final, left):
+        for part in parts:
+            left, start = part.length - sent, starts[part.chunk] + sent
+            with storage.storage_errors("read", key):
+                for block in storage.blocks(storage.open_object(key, start, start + left), left):
                     left -= len(block)
                     yield block
-                if left:
-                    raise StorageError
-                sent = 0
+            if left:
+                raise StorageError
+            sent = 0
     except (FileNotFoundError, StorageError):
         log.warning("results broke off", batch_id=batch_id, kind=kind)
         raise StorageError from None

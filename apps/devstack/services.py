@@ -1,4 +1,7 @@
-"""The embedded services a stack needs: one for each of DATABASE_URL, REDIS_URL and INFERENCE_BASE_URL not given."""
+"""The embedded services a stack needs: one for each of DATABASE_URL, REDIS_URL and INFERENCE_BASE_URL not given.
+
+With STORAGE=s3, and no S3_BUCKET given, one more.
+"""
 
 import http.client
 import os
@@ -10,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from apps.devstack import packages, ports, postgres, valkey
+from apps.devstack import packages, ports, postgres, seaweed, valkey
 from apps.devstack.layout import PROJECT_ROOT, Layout
 from apps.devstack.supervision import Process
 
@@ -59,7 +62,10 @@ def listens(url: str) -> bool:
 def missing(layout: Layout, environ: Mapping[str, str]) -> list[Service]:
     """The services to start, each on a port of its own."""
     makers = zip(NAMES, (_postgres, _redis, _model), strict=True)
-    return [maker(layout, environ) for name, maker in makers if not given(name, environ)]
+    found = [maker(layout, environ) for name, maker in makers if not given(name, environ)]
+    if given("STORAGE", environ) == "s3" and not given("S3_BUCKET", environ):
+        found.append(_s3(layout))
+    return found
 
 
 def answers(port: int, path: str) -> bool:
@@ -105,6 +111,19 @@ def _redis(layout: Layout, _: Mapping[str, str]) -> Service:
     argv, url = valkey.configure(folder, ports.claim_any())
     process = Process(name="redis", group="services", argv=argv, env=postgres.MINIMAL_ENV, cwd=str(folder))
     return Service(process, env={"REDIS_URL": url})
+
+
+def _s3(layout: Layout) -> Service:
+    server = seaweed.prepare(layout.root / "s3")
+    process = Process(
+        name="s3",
+        group="services",
+        argv=server.argv(),
+        env={**postgres.MINIMAL_ENV, **server.env()},
+        cwd=str(server.folder),
+    )
+    variables = server.variables()
+    return Service(process, env=variables, ready=lambda: seaweed.answers(variables))
 
 
 def _model(_: Layout, environ: Mapping[str, str]) -> Service:

@@ -8,7 +8,7 @@ from functools import partial
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from apps.devstack import announce, pids, plan, private, services, tenant
+from apps.devstack import announce, pids, plan, private, seaweed, services, tenant
 from apps.devstack.errors import DevstackError
 from apps.devstack.layout import Layout
 from apps.devstack.plan import Plan
@@ -42,6 +42,8 @@ def _say_what_is_given(environ: Mapping[str, str]) -> None:
             announce.say(f"  using {name} of the environment ({services.host(url)})")
             if name != "INFERENCE_BASE_URL" and not services.listens(url):
                 raise DevstackError(f"nobody listens at {services.host(url)}: start it, or unset {name}")
+    if services.given("STORAGE", environ) == "s3" and (bucket := services.given("S3_BUCKET", environ)):
+        announce.say(f"  using S3_BUCKET of the environment ({bucket})")
 
 
 def _serve(stack: Plan, layout: Layout, lock: int) -> None:
@@ -135,6 +137,8 @@ def _write_dev_env(layout: Layout, stack: Plan, dev: tenant.Tenant) -> None:
         "REDIS_URL": stack.env["REDIS_URL"],
         "METRICS_TOKEN": stack.env["METRICS_TOKEN"],
     }
+    if stack.env.get("STORAGE") == "s3":
+        values |= {name: stack.env[name] for name in seaweed.VARIABLES if stack.env.get(name)}
     if stack.env["FLOWER_URL"]:
         values |= {name: stack.env[name] for name in ("FLOWER_URL", "FLOWER_USER", "FLOWER_PASSWORD")}
     private.write_env(layout.dev_env, values)

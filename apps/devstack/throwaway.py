@@ -5,11 +5,12 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import redis
 
-from apps.devstack import ports, postgres, spawn, valkey
+from apps.devstack import ports, postgres, seaweed, spawn, valkey
 from apps.devstack.waiting import until
 
 NOT_DURABLE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
@@ -49,12 +50,34 @@ def start_valkey(var_dir: Path) -> str:
     return url
 
 
+def start_s3(var_dir: Path) -> dict[str, str]:
+    """Start an S3 server with its data in `var_dir`; the variables that lead to its bucket, ready to be used."""
+    server = seaweed.prepare(var_dir / "s3")
+    _start(
+        server.argv(),
+        log=var_dir / "s3.log",
+        cwd=server.folder,
+        env={**postgres.MINIMAL_ENV, **server.env()},
+        account=None,
+        stop_signal=signal.SIGTERM,
+    )
+    variables = server.variables()
+    until(lambda: seaweed.answers(variables), seconds=PATIENCE, what="SeaweedFS did not start")
+    return variables
+
+
 def _start(
-    argv: list[str], *, log: Path, cwd: Path, account: tuple[int, int] | None, stop_signal: signal.Signals
+    argv: list[str],
+    *,
+    log: Path,
+    cwd: Path,
+    account: tuple[int, int] | None,
+    stop_signal: signal.Signals,
+    env: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
     with log.open("wb") as output:
         # The same signal when the test run is killed, so that no shared memory stays behind.
-        server = spawn.spawn(argv, output=output, cwd=cwd, account=account, death_signal=stop_signal)
+        server = spawn.spawn(argv, output=output, cwd=cwd, env=env, account=account, death_signal=stop_signal)
     atexit.register(spawn.end, server, stop_signal=stop_signal)
     return server
 

@@ -1,6 +1,5 @@
 """An upload in parts: begun, filled by several requests at once, and completed to a file, cancelled, or forgotten."""
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
@@ -15,8 +14,9 @@ from django.utils import timezone
 from apps.api.errors import InvalidRequest, NotFound, StorageError
 from apps.api.ids import is_wellformed
 from apps.files import quota, storage, uploads
-from apps.files.models import Upload, UploadPart, UploadStatus
+from apps.files.models import File, Upload, UploadPart, UploadStatus
 from apps.files.uploads import Remember, do_not_remember
+from apps.observability import failpoints
 from apps.projects.models import Project
 
 log = structlog.get_logger(__name__)
@@ -105,9 +105,7 @@ def complete(upload: Upload, part_ids: Sequence[str], md5: str | None) -> Upload
     meanwhile) and StorageError. Two at once both join, to objects of their own, and one guarded UPDATE decides.
     """
     parts = _named(upload, part_ids)
-    with storage.Spool(upload.filename) as spool:
-        _join(upload, parts, spool, md5)
-        stored = uploads.put(upload.project, spool, upload.file_expires_after)
+    stored = _joined(upload, parts, md5)
     with transaction.atomic():
         stored.save(force_insert=True)
         if not (ended := _end(upload, UploadStatus.COMPLETED, file=stored)):
@@ -135,25 +133,22 @@ def _named(upload: Upload, part_ids: Sequence[str]) -> list[UploadPart]:
     return parts
 
 
-def _join(upload: Upload, parts: Iterable[UploadPart], spool: storage.Spool, md5: str | None) -> None:
-    digest = hashlib.md5(usedforsecurity=False)
+def _joined(upload: Upload, parts: Iterable[UploadPart], md5: str | None) -> File:
+    """The file, not saved yet."""
+    sources = [storage.Source(storage.upload_part_key(part.pk), part.bytes) for part in parts]
+    stored = uploads.draft(upload.project, upload.filename, upload.file_expires_after)
     try:
-        for part in parts:
-            opened = storage.open_object(storage.upload_part_key(part.pk))
-            for block in storage.blocks(opened, part.bytes):
-                digest.update(block)
-                spool.write(block)
+        stored.bytes = storage.join(stored.object_key, sources, md5=md5)
     except FileNotFoundError:
         if _has_ended(upload):
             raise _ended(upload) from None
         log.error("part is missing", upload_id=upload.pk)
         raise StorageError from None
-    if spool.written() != upload.bytes:
-        log.error("parts are short", upload_id=upload.pk, expected=upload.bytes, got=spool.written())
-        raise StorageError
-    if md5 is not None and md5.lower() != digest.hexdigest():
-        message = f"The parts have the md5 {digest.hexdigest()}, not {md5[:100]}"
-        raise InvalidRequest(message, code="md5_mismatch", param="md5")
+    except storage.Md5Differs as differs:
+        message = f"The parts have the md5 {differs.found}, not {str(md5)[:100]}"
+        raise InvalidRequest(message, code="md5_mismatch", param="md5") from None
+    failpoints.reach("upload.stored")
+    return stored
 
 
 def cancel(upload: Upload) -> Upload:
@@ -180,8 +175,9 @@ def expire_overdue() -> None:
 def remove_parts(upload: Upload) -> None:
     """Removes an ended upload's parts. It has ended: a failure here is the purge sweep's to mend."""
     try:
-        for part_id in UploadPart.objects.filter(upload=upload).values_list("pk", flat=True):
-            remove_part(part_id)
+        ids = list(UploadPart.objects.filter(upload=upload).values_list("pk", flat=True))
+        storage.remove_all([storage.upload_part_key(part_id) for part_id in ids])
+        UploadPart.objects.filter(pk__in=ids).delete()
     except StorageError:
         log.warning("parts not removed", upload_id=upload.pk, exc_info=True)
 

@@ -1,5 +1,6 @@
 """Removes bytes that nobody can ask for any more; safe to run in any number of processes at once."""
 
+import re
 import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -30,8 +31,9 @@ def purge() -> None:
     each(uploads.remove_if_unread, _removable())
     in_parts.expire_overdue()
     each(in_parts.remove_part, _parts_left())
-    each(storage.remove, _orphans(storage.UPLOADS, ".jsonl", File))
-    each(storage.remove, _orphans(storage.PARTS, ".part", UploadPart))
+    _remove_orphans(storage.UPLOADS, re.compile(r"(file-.*)\.jsonl"), File)
+    _remove_orphans(storage.PARTS, re.compile(r"(part_.*)\.part"), UploadPart)
+    _drop_unfinished()
     each(_remove_old_spool, Path(settings.SPOOL_DIR).glob("*"))
 
 
@@ -57,24 +59,38 @@ def _parts_left() -> list[str]:
     return list(left.values_list("pk", flat=True)[:MOST_AT_ONCE])
 
 
-def _orphans(folder: str, suffix: str, rows: type[File] | type[UploadPart]) -> list[str]:
-    """Keys of what was stored but never registered, because a crash came between."""
-    ids = [name.removesuffix(suffix) for name in storage.names_in(folder)]
-    known: set[str] = set()
-    for start in range(0, len(ids), MOST_AT_ONCE):
-        known.update(
-            rows._default_manager.filter(pk__in=ids[start : start + MOST_AT_ONCE]).values_list("pk", flat=True)
-        )
-    keys = (f"{folder}/{each_id}{suffix}" for each_id in ids if each_id not in known)
-    return [key for key in keys if _is_old(key)]
+def _remove_orphans(folder: str, ours: re.Pattern[str], rows: type[File] | type[UploadPart]) -> None:
+    """Removes what was stored but never registered, because a crash came between; `ours` finds the id in a name.
+
+    By the page: S3 removes many in one request, and a bucket's folder of millions is never held as a whole. Whatever
+    else lies there, in a bucket that others use too, is theirs.
+    """
+    for page in storage.pages(folder):
+        ids = {found[1]: listed for listed in page if (found := ours.fullmatch(listed.name))}
+        known = set(rows._default_manager.filter(pk__in=list(ids)).values_list("pk", flat=True))
+        unknown = [listed for each_id, listed in ids.items() if each_id not in known]
+        keys = [f"{folder}/{listed.name}" for listed in unknown if _is_old(folder, listed)]
+        SWEEP_FOUND.add("removable", number=len(keys))
+        try:
+            storage.remove_all(keys)
+        except StorageError:
+            log.warning("not purged", item=f"{len(keys)} orphans in {folder}", exc_info=True)
 
 
-def _is_old(key: str) -> bool:
+def _is_old(folder: str, listed: storage.Listed) -> bool:
     """False also of what has gone meanwhile, or cannot be looked at."""
     try:
-        return storage.modified_at(key) < timezone.now() - ORPHAN_AGE
+        written_at = listed.modified_at or storage.modified_at(f"{folder}/{listed.name}")
+        return written_at < timezone.now() - ORPHAN_AGE
     except (FileNotFoundError, StorageError):
         return False
+
+
+def _drop_unfinished() -> None:
+    try:
+        SWEEP_FOUND.add("removable", number=storage.drop_unfinished(timezone.now() - ORPHAN_AGE))
+    except StorageError:
+        log.warning("not purged", item="unfinished objects", exc_info=True)
 
 
 def _remove_old_spool(path: Path) -> None:

@@ -50,17 +50,23 @@ def store_upload(
 
 def put(project: Project, spool: TemporaryUploadedFile, expires_after: int | None) -> File:
     """Stores the received bytes; registering them is the caller's. Raises StorageError."""
-    file_id, now = new_id("file-"), timezone.now()
-    key = storage.upload_key(file_id)
-    storage.store(key, spool)
+    stored = draft(project, spool.name, expires_after)
+    storage.store(stored.object_key, spool)
+    stored.bytes = spool.size or 0
     failpoints.reach("upload.stored")
+    return stored
+
+
+def draft(project: Project, filename: str | None, expires_after: int | None) -> File:
+    """A file that is neither stored nor registered yet, and knows where it will lie."""
+    file_id, now = new_id("file-"), timezone.now()
     return File(
         id=file_id,
         project=project,
-        filename=spool.name or f"{file_id}.jsonl",
+        filename=filename or f"{file_id}.jsonl",
         purpose=Purpose.BATCH,
-        bytes=spool.size or 0,
-        object_key=key,
+        bytes=0,
+        object_key=storage.upload_key(file_id),
         created_at=now,
         expires_at=expiry(now, expires_after),
     )

@@ -52,5 +52,9 @@ def logging_config(*, level: str, style: str) -> dict[str, Any]:
             "celery.beat": {"level": "WARNING"},
             # It would show the URLs of webhooks, which may hold their tenant's secret.
             "urllib3.connectionpool": {"level": "ERROR"},
+            # They would show the bodies of objects.
+            "boto3": {"level": "WARNING"},
+            "botocore": {"level": "WARNING"},
+            "s3transfer": {"level": "WARNING"},
         },
     }

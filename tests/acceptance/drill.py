@@ -261,9 +261,9 @@ class Drill:
 
     def _left_behind(self) -> Iterable[object]:
         """Parts and temporary objects in the storage, and journals in Redis."""
-        storage = self.stack.var_dir / "storage"
-        yield from _files_in(storage / "batches" / self.batch.id / "parts")
-        yield from _files_in(storage / "tmp")
+        yield from self.stack.objects(f"batches/{self.batch.id}/parts")
+        yield from self.stack.unfinished_objects()
+        yield from _files_in(self.stack.var_dir / "storage" / "tmp")
         chunk_ids = self.stack.all_of_postgres("SELECT id FROM batches_chunk WHERE batch_id = %s", self.batch.id)
         with redis.Redis.from_url(self.stack.env["REDIS_URL"]) as broker:
             yield from (key for key in (f"journal:{chunk_id}" for chunk_id in chunk_ids) if broker.exists(key))

@@ -147,12 +147,16 @@ def test_postgres_away_for_half_a_minute(drill: Drill) -> None:
 
 
 def test_storage_away_in_mid_batch_costs_no_line(drill: Drill, held: FakeUpstream) -> None:
+    storage_goes_away_in_mid_batch(drill, held)
+
+
+def storage_goes_away_in_mid_batch(drill: Drill, held: FakeUpstream, seconds: float = 10) -> None:
     drill.begin(LINES)
     drill.wait_for_sent(SLOTS)
     wait_until(lambda: drill.chunks_in("running") == LINES / LINES_IN_A_CHUNK, "all chunks are read")
     with drill.stack.storage_away():
         held.gate.open()
-        replies = replies_for(10, drill)
+        replies = replies_for(seconds, drill)
         ready = drill.stack.get("/readyz")
     back = time.monotonic()
 
@@ -163,7 +167,10 @@ def test_storage_away_in_mid_batch_costs_no_line(drill: Drill, held: FakeUpstrea
     assert ready.status_code == 503
     assert ready.json()["dependencies"]["storage"] != "ok"
     drill.check(allowed_again=0)
-    print(f"storage away for 10 s: completed {time.monotonic() - back:.1f} s after, {drill.sent_again()} sent again")
+    print(
+        f"storage away for {seconds} s: completed {time.monotonic() - back:.1f} s after,"
+        f" {drill.sent_again()} lines sent again"
+    )
 
 
 def test_a_full_disk_in_mid_batch_costs_no_line(drill: Drill, held: FakeUpstream) -> None:

@@ -50,7 +50,9 @@ def test_functions_are_short_and_modules_say_what_they_are_for(path: Path) -> No
 def test_every_setting_is_documented_with_its_default_and_every_documented_setting_exists() -> None:
     import zerobatch.gunicorn  # noqa: F401, PLC0415  its settings are read when it is imported
 
-    rows = re.findall(r"^\| `([A-Z_]+)` \| ([^|]+) \|", (ROOT / "docs" / "configuration.md").read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `([A-Z0-9_]+)` \| ([^|]+) \|", (ROOT / "docs" / "configuration.md").read_text(), re.MULTILINE
+    )
     documented = {name: default.strip().strip("`") for name, default in rows}
     read = {name: default.removeprefix(f"{ROOT}/") or "none" for name, default in env.defaults.items()}
     # No process but the dev stack and the Procfile's shell reads these.

@@ -12,7 +12,7 @@ from django.utils import timezone
 from apps.batches import lifecycle
 from apps.batches.states import BatchStatus
 from apps.files.models import File
-from tests.conftest import Person, create_batch, error_of, jsonl, line, upload, uploaded
+from tests.conftest import Person, both_storages, create_batch, error_of, jsonl, line, upload, uploaded
 
 pytestmark = pytest.mark.django_db
 
@@ -23,6 +23,7 @@ def content_of(person: Person, file_id: str, **headers: Any) -> Any:
     return person.client.get(f"/v1/files/{file_id}/content", **headers)
 
 
+@both_storages
 def test_it_stores_the_bytes_as_they_are(alice: Person) -> None:
     response = upload(alice, b"not even JSON \x00\xff", "my input.jsonl")
 
@@ -151,6 +152,7 @@ def test_the_download_is_an_attachment_with_a_safe_name(alice: Person, filename:
     assert response.getvalue() == CONTENT
 
 
+@both_storages
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
@@ -186,6 +188,7 @@ def test_a_range_outside_the_file_is_refused(alice: Person, header: str) -> None
     error_of(response)
 
 
+@both_storages
 def test_a_missing_object_is_a_storage_error(alice: Person) -> None:
     file_id = uploaded(alice, CONTENT)
     default_storage.delete(File.objects.get(pk=file_id).object_key)
@@ -248,6 +251,7 @@ def test_a_bad_order_or_cursor_is_refused(alice: Person) -> None:
     assert error_of(unknown)["message"] == "File file-unknown not found"
 
 
+@both_storages
 def test_delete_removes_the_object_and_keeps_the_row(alice: Person) -> None:
     file_id = uploaded(alice, CONTENT)
     key = File.objects.get(pk=file_id).object_key
@@ -264,6 +268,7 @@ def test_delete_removes_the_object_and_keeps_the_row(alice: Person) -> None:
         assert error_of(gone)["code"] == "file_not_found"
 
 
+@both_storages
 def test_the_bytes_stay_while_a_batch_reads_them(alice: Person) -> None:
     file_id = uploaded(alice, CONTENT)
     key = File.objects.get(pk=file_id).object_key

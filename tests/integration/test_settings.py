@@ -46,6 +46,11 @@ def test_the_documented_production_environment_is_clean() -> None:
         ("zerobatch.E007", {"ALLOWED_ENDPOINTS": []}),
         ("zerobatch.E008", {"MAX_LINE_BYTES": 11, "MAX_BATCH_BYTES": 10}),
         ("zerobatch.E009", {"FLOWER_PASSWORD": "short"}),
+        ("zerobatch.E030", {"STORAGE": "s3", "S3_BUCKET": ""}),
+        ("zerobatch.E030", {"STORAGE": "s3", "S3_BUCKET": "s3://mine"}),
+        ("zerobatch.E031", {"S3_PREFIX": "/mine/"}),
+        ("zerobatch.E032", {"S3_KMS_KEY_ID": "mine", "S3_ENCRYPTION": "AES256"}),
+        ("zerobatch.W033", {"S3_BUCKET": "mine"}),
     ],
 )
 def test_a_wrong_setting_is_refused_with_a_hint(settings: Any, check_id: str, changes: dict[str, Any]) -> None:

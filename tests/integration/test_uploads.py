@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.files.storage import default_storage
 from django.utils import timezone
 
+from apps.api.errors import StorageError
 from apps.files import in_parts, storage, sweeps
 from apps.files.models import File, Upload, UploadPart, UploadStatus
-from tests.conftest import Person, create_batch, error_of, jsonl, line
+from tests.conftest import Person, both_storages, create_batch, error_of, jsonl, line
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, both_storages]
 
 CONTENT = jsonl([line(f"line {number}") for number in range(30)])
 THIRDS = [CONTENT[:1000], CONTENT[1000:2500], CONTENT[2500:]]
@@ -56,7 +56,9 @@ def expire(_: Person, upload_id: str) -> None:
 
 
 def objects(settings: Any) -> list[Path]:
-    return sorted(path for path in Path(settings.STORAGE_DIR).rglob("*") if path.is_file())
+    """What is stored, and what is being received."""
+    stored = (Path(folder, name) for folder in ("files", "uploads") for name in storage.names_in(folder))
+    return sorted([*stored, *Path(settings.SPOOL_DIR).glob("*")])
 
 
 def test_parts_in_any_order_become_one_file(alice: Person, settings: Any) -> None:
@@ -251,14 +253,16 @@ def test_of_two_that_come_at_once_the_later_is_refused(
 ) -> None:
     upload_id = begun(alice)
     ids = sent(alice, upload_id)
-    store, rivals = storage.store, [rival]
+    name, rivals = {"add": "store", "complete": "join"}[act], [rival]
+    work = getattr(storage, name)
 
-    def store_and_be_overtaken(*arguments: Any) -> None:
-        store(*arguments)
+    def work_and_be_overtaken(*arguments: Any, **options: Any) -> Any:
+        done = work(*arguments, **options)
         if rivals:
             RIVALS[rivals.pop()](alice, upload_id, ids)
+        return done
 
-    monkeypatch.setattr(storage, "store", store_and_be_overtaken)
+    monkeypatch.setattr(storage, name, work_and_be_overtaken)
     refused = send(alice, upload_id, b"x") if act == "add" else complete(alice, upload_id, ids)
 
     assert refused.status_code == 400
@@ -271,20 +275,20 @@ def test_of_two_that_come_at_once_the_later_is_refused(
 def test_parts_that_vanish_while_they_are_joined_are_explained(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     upload_id = begun(alice)
     ids = sent(alice, upload_id)
-    open_object = storage.open_object
+    join = storage.join
 
-    def overtaken(key: str) -> Any:
-        monkeypatch.setattr(storage, "open_object", open_object)
+    def overtaken(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(storage, "join", join)
         assert complete(alice, upload_id, ids).status_code == 200
-        return open_object(key)
+        return join(*arguments, **options)
 
-    monkeypatch.setattr(storage, "open_object", overtaken)
+    monkeypatch.setattr(storage, "join", overtaken)
 
     assert error_of(complete(alice, upload_id, ids))["message"] == "Upload is completed"
 
 
 def test_lost_bytes_are_a_storage_error_and_never_a_file(alice: Person) -> None:
-    for break_it in (default_storage.delete, lambda key: Path(default_storage.path(key)).write_bytes(b"x")):
+    for break_it in (storage.remove, lambda key: storage.store_bytes(key, b"x")):
         upload_id = begun(alice)
         ids = sent(alice, upload_id)
         break_it(storage.upload_part_key(ids[1]))
@@ -313,10 +317,10 @@ def test_the_purge_mends_a_removal_that_failed(alice: Person, settings: Any, mon
     ids = sent(alice, upload_id)
 
     def broken(*_: Any) -> None:
-        raise OSError("no")
+        raise StorageError
 
     with monkeypatch.context() as patched:
-        patched.setattr("django.core.files.storage.FileSystemStorage.delete", broken)
+        patched.setattr(storage, "remove_all", broken)
         done = complete(alice, upload_id, ids)
     assert done.status_code == 200
     assert len(objects(settings)) == 4

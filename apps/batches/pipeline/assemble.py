@@ -84,21 +84,14 @@ def _ending(batch: Batch, chunks: Iterable[Chunk]) -> BatchStatus:
 
 def _join(batch: Batch, chunks: Iterable[Chunk], kind: str) -> int:
     """Writes one final file from its parts and returns its bytes; nothing is written when there are none."""
-    with storage.Spool() as spool:
-        for chunk in chunks:
-            length = getattr(chunk, SIZE_COLUMN[kind])
-            if length:
-                key = storage.part_key(batch.pk, chunk.index, chunk.epoch, kind)
-                for block in storage.blocks(storage.open_object(key), length):
-                    spool.write(block)
-        written = spool.written()
-        expected = sum(getattr(chunk, SIZE_COLUMN[kind]) for chunk in chunks)
-        if written != expected:
-            log.error("parts are short", batch_id=batch.pk, kind=kind, expected=expected, got=written)
-            raise StorageError
-        if written:
-            storage.store(storage.result_key(batch.pk, kind), spool)
-            failpoints.reach(f"assemble.{kind}_stored")
+    parts = [
+        storage.Source(storage.part_key(batch.pk, chunk.index, chunk.epoch, kind), length)
+        for chunk in chunks
+        if (length := getattr(chunk, SIZE_COLUMN[kind]))
+    ]
+    written = storage.join(storage.result_key(batch.pk, kind), parts)
+    if written:
+        failpoints.reach(f"assemble.{kind}_stored")
     return written
 
 

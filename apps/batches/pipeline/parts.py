@@ -121,9 +121,7 @@ def part_key(claim: Claim, kind: str) -> str:
 def _write(key: str, lines: Iterable[bytes]) -> int:
     data = b"".join(lines)
     if data:
-        with storage.Spool() as spool:
-            spool.write(data)
-            storage.store(key, spool)
+        storage.store_bytes(key, data)
     return len(data)
 
 
