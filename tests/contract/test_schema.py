@@ -30,11 +30,12 @@ searching = settings(
 
 
 # No schema can say which URLs lead to public addresses, or who answers there; nor what an upload still takes, or with
-# which codes a batch's lines have failed.
+# which codes a batch's lines have failed; nor which of two dates is the later one.
 UNSAID = {
     "include-operation-id": [
         *("webhooks.create", "webhooks.update", "webhooks.test"),
         *("uploads.parts.create", "uploads.complete", "uploads.cancel", "batches.retry"),
+        "usage.list",
     ],
     "checks": {"positive_data_acceptance": {"enabled": False}},
 }

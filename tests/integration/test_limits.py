@@ -299,7 +299,8 @@ def test_models_that_postgres_cannot_keep_are_counted_all_the_same(alice: Person
 
 
 @pytest.mark.parametrize(
-    "query", ["start_date=today", "end_date=2026-02-30", "start_date=2026-02-02&end_date=2026-02-01", "limit=0",
+    "query", ["start_date=today", "start_date=", "start_date=20260131",
+              "end_date=2026-02-30", "start_date=2026-02-02&end_date=2026-02-01", "limit=0",
               "start_date=2020-01-01&end_date=2026-01-01"],
 )  # fmt: skip
 def test_days_that_are_none_are_refused(alice: Person, query: str) -> None:
