@@ -58,7 +58,9 @@ SELECT ARRAY[
          count(*) FILTER (WHERE NOT has_ended),
          coalesce(sum(total) FILTER (WHERE NOT has_ended), 0),
          (SELECT coalesce(sum(bytes), 0) FROM files_file
-           WHERE object_removed_at IS NULL AND project_id IN (SELECT project_id FROM mine)),
+           WHERE object_removed_at IS NULL AND project_id IN (SELECT project_id FROM mine))
+         + (SELECT coalesce(sum(greatest(bytes, received_bytes)), 0) FROM files_upload
+             WHERE status = 'pending' AND project_id IN (SELECT project_id FROM mine)),
          coalesce(sum(total_tokens) FILTER (WHERE has_ended), 0)
          + (SELECT coalesce(sum(chunk.total_tokens), 0) FROM batches_chunk AS chunk
               JOIN mine ON mine.id = chunk.batch_id AND NOT mine.has_ended AND chunk.state <> 'pending')
