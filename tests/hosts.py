@@ -1,7 +1,7 @@
 """Hosts of our own making: network namespaces around a router that can lose packets without a word to anybody.
 
-A host has a network, a name, processes and changes to /etc, /opt, /root, /srv, /home and /var of its own. Everything else
-it shares with this machine, and all of it is gone with the process that holds it. None can reach this machine's network.
+A host has a network, a name, processes and changes to /etc, /opt, /root, /srv, /home and /var of its own. All else it
+shares with this machine, and all is gone with the process that holds it. None can reach this machine's network.
 """
 
 import ctypes

@@ -6,13 +6,14 @@ import shutil
 import ssl
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx2
 import psycopg
+import requests
 import trustme
 from openai import OpenAI
 
@@ -95,8 +96,10 @@ class Installation(Stack):
     The calling thread is on the host `client` from now on, until it is stopped.
     """
 
-    def __init__(self, folder: Path, lab: Lab) -> None:
+    def __init__(self, folder: Path, lab: Lab, settings: Mapping[str, str]) -> None:
+        """`settings` are added to those of the page."""
         self.var_dir, self.lab, self.env = folder, lab, {}
+        self._settings = "".join(f"{name}={value}\\n" for name, value in settings.items())
         self._clients: list[OpenAI] = []
         self._authority = trustme.CA()
         self._made = ExitStack()
@@ -118,6 +121,10 @@ class Installation(Stack):
         context = ssl.create_default_context()
         self._authority.configure_trust(context)
         return super().sdk(api_key, http_client=httpx2.Client(verify=context, timeout=30), **options)
+
+    def get(self, path: str, **headers: str) -> requests.Response:
+        url = self.base_url.removesuffix("/v1") + path
+        return requests.get(url, headers=headers, timeout=30, verify=str(self.var_dir / "authority.pem"))
 
     def running(self) -> dict[str, str]:
         """host → its units and their pids, of those that live; nobody restarts one here, so none may go."""
@@ -142,16 +149,20 @@ class Installation(Stack):
         until(lambda: postgres.accepts(server), seconds=30, what="Postgres did not start")
         with psycopg.connect(server, autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {postgres.DATABASE}")
-        options = {**valkey.THROW_AWAY, "bind": "0.0.0.0"}  # noqa: S104  of a host without a way out
+        options = {**valkey.THROW_AWAY, "bind": "0.0.0.0"}
         argv, url = valkey.configure(self.var_dir / "redis", 6379, options)
         self.env["REDIS_URL"] = url.replace("127.0.0.1", at["redis"])
-        self.start_redis()
+        self._start_valkey()
+        until(self._redis_answers, seconds=30, what="Redis did not start")
 
-    def start_redis(self) -> None:
-        """An empty one, as after a restart of its host; whoever was connected is not told."""
+    def _start_valkey(self) -> None:
         folder = self.var_dir / "redis"
         self._start("redis", ["sh", "-c", f"cd {folder} && exec {valkey_binary()} valkey.conf"])
-        until(self._redis_answers, seconds=30, what="Redis did not start")
+
+    def replace_redis(self) -> None:
+        """By an empty one of the same address, while nobody can see it."""
+        self.lab["redis"].run("kill -KILL $(pidof valkey-server)")
+        self._start_valkey()
 
     def _start(self, host: str, argv: Sequence[str | Path], account: tuple[int, int] | None = None) -> None:
         with (self.var_dir / f"{host}.log").open("ab") as output:
@@ -165,6 +176,7 @@ class Installation(Stack):
         for name, script in STAND_INS.items():
             (tools / name).write_text(f"#!/bin/sh\nset -e\n{script}\n")
             (tools / name).chmod(0o755)
+        self._authority.cert_pem.write_to_path(str(self.var_dir / "authority.pem"))
         certificate = self._authority.issue_cert(DOMAIN, self.lab["web"].address)
         certificate.private_key_and_cert_chain_pem.write_to_path(str(self.var_dir / "web.pem"))
         self.lab["web"].run(
@@ -173,14 +185,18 @@ class Installation(Stack):
         )
 
     def _follow_the_page(self) -> None:
-        shells = {name: self._made.enter_context(closing(Shell(self.lab[name], self._shell_env(name)))) for name in OURS}
+        shells = {
+            name: self._made.enter_context(closing(Shell(self.lab[name], self._shell_env(name)))) for name in OURS
+        }
         said = ""
         for block in blocks():
             for name in block.hosts:
                 commands = block.commands
                 if FETCHED.search(commands):
                     commands = FETCHED.sub(f"ln -s {ROOT}/.venv /opt/zerobatch/.venv\n", commands) + self._mount()
-                said += shells[name].run(f'[ ! -d "$MAIL" ] || cp -r "$MAIL/." /\n{commands}')
+                if "systemctl enable" in commands:
+                    commands = f"printf '{self._settings}' >> /etc/zerobatch/env\n{commands}"
+                said += shells[name].run(f'[ ! -d "$MAIL" ] || {{ cp -r "$MAIL/." /; rm -r "$MAIL"; }}\n{commands}')
         key = re.search(r"^(zb_\S+)$", said, re.MULTILINE)
         project = re.search(r"^([0-9a-f-]{36})$", said, re.MULTILINE)
         assert key, said

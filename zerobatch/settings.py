@@ -101,6 +101,17 @@ DATABASE_POOL_SIZE = env.number("DATABASE_POOL_SIZE", 10, least=2)
 _database = dj_database_url.parse(
     env.url("DATABASE_URL", "postgres://zerobatch@127.0.0.1:5432/zerobatch", ("postgres", "postgresql"))
 )
+SILENCE_AT_THE_SERVER = " ".join(
+    f"-c {name}={value}"
+    for name, value in {
+        "tcp_keepalives_idle": 10,
+        "tcp_keepalives_interval": 5,
+        "tcp_keepalives_count": 3,
+        "tcp_user_timeout": 20_000,
+        "idle_in_transaction_session_timeout": 60_000,
+    }.items()
+)
+"""What Postgres is asked to do for each of our sessions; milliseconds, but for the keepalives."""
 DATABASES: dict[str, Any] = {
     "default": {
         **_database,
@@ -120,6 +131,13 @@ DATABASES: dict[str, Any] = {
                 "connection_class": Connection,
             },
             "connect_timeout": 5,
+            # A network that loses packets tells nobody: without these a wait for an answer would last for hours, and
+            # Postgres would keep the locks of a client that is gone for as long.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 20_000,
+            "options": f"{SILENCE_AT_THE_SERVER} {_database.get('OPTIONS', {}).get('options', '')}".strip(),
         },
     }
 }
@@ -242,6 +260,8 @@ CELERY_BROKER_TRANSPORT = "zerobatch.broker:Transport"
 CELERY_RESULT_BACKEND = f"zerobatch.results:Backend+{REDIS_URL}"
 # The thread of a chunk that is done has better things to do than to wait for Redis.
 CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = {"retry_policy": {"max_retries": 1, "interval_start": 0}}
+CELERY_REDIS_SOCKET_CONNECT_TIMEOUT = 2
+CELERY_REDIS_SOCKET_TIMEOUT = 5
 CELERY_RESULT_EXPIRES = COMPLETION_WINDOW_SECONDS + 2 * 60 * 60
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
@@ -252,6 +272,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     # A publish is a hint: a web request soon gives up on a broker that is away or hangs.
     "socket_connect_timeout": 2,
     "socket_timeout": 5,
+    # A consumer whose Redis fell silent connects anew after at most twice this, and a second.
+    "health_check_interval": 10,
     "max_retries": 1,
     "interval_start": 0,
 }

@@ -122,9 +122,7 @@ class FakeUpstream:
     `latency` (seconds) delays every answer; `record=False` keeps no requests, for long benchmarks.
     """
 
-    def __init__(
-        self, *, host: str = "127.0.0.1", port: int = 0, latency: float = 0.0, record: bool = True
-    ) -> None:
+    def __init__(self, *, host: str = "127.0.0.1", port: int = 0, latency: float = 0.0, record: bool = True) -> None:
         self.host, self.port = host, port
         self.latency = latency
         self.requests: list[SeenRequest] = []
