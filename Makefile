@@ -10,6 +10,9 @@ BUILD := setuptools==84.2.1
 # redis-py needs it before Python 3.11.3 only, so a newer Python's pip-compile leaves it out.
 OLDER := async-timeout==5.0.1 ; python_full_version < "3.11.3"
 
+# make up STORAGE=s3
+S3 := $(if $(filter s3,$(STORAGE)),$(VENV)/.s3)
+
 .PHONY: up demo drill drill-hosts manage test browser lint requirements bench bench-validate bench-cost bench-transports clean
 
 up: $(VENV)/.embedded $(S3)

@@ -83,6 +83,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 SECURE_COOKIES = env.flag("SECURE_COOKIES", default=False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES
+# From nobody else is a word taken about who the client is and what it spoke (apps/api/wsgi.py).
+TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES", "127.0.0.0/8,::1/128")
 # Behind a proxy that ends TLS. We speak plain HTTP, so only its header tells what the client spoke.
 PROXY_SSL_HEADER = env.text("PROXY_SSL_HEADER")
 if PROXY_SSL_HEADER:
@@ -94,6 +96,8 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = env.flag("HSTS_SUBDOMAINS", default=False)
 SECURE_HSTS_PRELOAD = env.flag("HSTS_PRELOAD", default=False)
 CSRF_COOKIE_HTTPONLY = True  # scripts find the token in the page
 
+# The first knows nobody; it stops who has guessed too often.
+AUTHENTICATION_BACKENDS = ["apps.projects.sign_in.Throttle", "django.contrib.auth.backends.ModelBackend"]
 AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"}]
 
 # --- Postgres ---------------------------------------------------------------------------------------------------------
