@@ -4,9 +4,11 @@ import json
 import logging
 import socket
 import struct
+import sys
 from typing import Any
 
 from gunicorn import util
+from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from apps.api.errors import InternalError, InvalidRequest
@@ -27,6 +29,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def init_process(self) -> None:
         self.log.error_log.addFilter(_tell_of_stalled_clients)
         super().init_process()
+
+    def load_wsgi(self) -> None:
+        try:
+            super().load_wsgi()
+        except SystemExit as refused:
+            print(refused, file=sys.stderr)  # noqa: T201  as Python would
+            # With any other code gunicorn would start the next process, and the next, for ever.
+            raise SystemExit(Arbiter.WORKER_BOOT_ERROR) from None
 
     def handle(self, conn: TConn) -> Any:
         if not conn.initialized:

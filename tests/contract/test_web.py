@@ -15,6 +15,8 @@ from apps.devstack import ports, procfile, services, spawn
 from apps.devstack.waiting import until
 from tests.stack import ROOT
 
+LINE = procfile.parse((ROOT / "Procfile").read_text())["web"]
+PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 THREADS = 2
 SETTINGS = {
     "WEB_PROCESSES": "1",
@@ -54,20 +56,31 @@ class Web(NamedTuple):
 def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     """The Procfile's line, with little patience and two threads."""
     web = Web(ports.claim_any(), tmp_path_factory.mktemp("web") / "web.log")
-    line = procfile.parse((ROOT / "Procfile").read_text())["web"]
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     with web.log.open("wb") as output:
         process = spawn.spawn(
-            ["/bin/sh", "-c", f"exec {line}"],
+            ["/bin/sh", "-c", f"exec {LINE}"],
             output=output,
             cwd=ROOT,
-            env={**os.environ, **SETTINGS, "PATH": path, "PORT": str(web.port)},
+            env={**os.environ, **SETTINGS, "PATH": PATH, "PORT": str(web.port)},
         )
     try:
         until(lambda: services.answers(web.port, "/healthz"), seconds=60, what="the web did not start")
         yield web
     finally:
         spawn.end(process)
+
+
+def test_a_web_that_may_not_start_ends(tmp_path: Path) -> None:
+    """As every other process does, and does not try for ever: whoever runs it can see that."""
+    with (tmp_path / "web.log").open("wb") as output:
+        environ = {**os.environ, "PATH": PATH, "PORT": str(ports.claim_any()), "SECRET_KEY": ""}
+        process = spawn.spawn(["/bin/sh", "-c", f"exec {LINE}"], output=output, cwd=ROOT, env=environ)
+
+    try:
+        assert process.wait(60) != 0
+    finally:
+        spawn.end(process)
+    assert "zerobatch.E001" in (tmp_path / "web.log").read_text()
 
 
 def test_a_request_line_that_is_too_long_gets_the_envelope(web: Web) -> None:
