@@ -17,7 +17,7 @@ import requests
 import trustme
 from openai import OpenAI
 
-from apps.devstack import postgres, throwaway, valkey
+from apps.devstack import postgres, seaweed, throwaway, valkey
 from apps.devstack.programs import valkey_binary
 from apps.devstack.waiting import until
 from tests.hosts import Host, Lab, inside
@@ -26,7 +26,7 @@ from tests.stack import ROOT, Stack
 PAGE = ROOT / "docs" / "deployment.md"
 DOMAIN = "batch.example.com"
 OURS = ("web", "worker-1", "worker-2")
-THEIRS = ("postgres", "redis", "gpu", "client")
+THEIRS = ("postgres", "redis", "s3", "gpu", "client")
 GPU_PORT = 8000
 GIT = shutil.which("git")
 FETCHED = re.compile(r"^python3 -m venv .*\n.*pip install .*\n", re.MULTILINE)
@@ -136,7 +136,7 @@ class Installation(Stack):
         return self.lab[host].run(f"cat /var/log/zerobatch@{unit}.log")
 
     def _start_services(self) -> None:
-        """Postgres and Redis, each on its host, as section 1 of the page wants them."""
+        """Postgres, Redis and S3, each on its host, as section 1 of the page wants them."""
         at = {name: self.lab[name].address for name in ("postgres", "redis")}
         cluster = postgres.prepare(self.var_dir)
         self._made.callback(postgres.discard, self.var_dir)
@@ -154,6 +154,16 @@ class Installation(Stack):
         self.env["REDIS_URL"] = url.replace("127.0.0.1", at["redis"])
         self._start_valkey()
         until(self._redis_answers, seconds=30, what="Redis did not start")
+        self._start_s3(self.lab["s3"].address)
+
+    def _start_s3(self, address: str) -> None:
+        server = seaweed.prepare(self.var_dir / "s3")
+        argv = [part.replace("127.0.0.1", address) for part in server.argv()]
+        keys = [f"{name}={value}" for name, value in server.env().items()]
+        self._start("s3", ["env", *keys, *argv])
+        variables = server.variables()
+        self.env |= {**variables, "S3_ENDPOINT_URL": variables["S3_ENDPOINT_URL"].replace("127.0.0.1", address)}
+        until(lambda: seaweed.answers(self.env), seconds=60, what="S3 did not start")
 
     def _start_valkey(self) -> None:
         folder = self.var_dir / "redis"
@@ -169,10 +179,9 @@ class Installation(Stack):
             self.lab[host].start(*argv, output=output, account=account)
 
     def _prepare_hosts(self) -> None:
-        """What a person who follows the page has: a certificate, a place for files, and the programs it names."""
-        tools, shared = self.var_dir / "bin", self.var_dir / "storage"
-        for folder in (tools, shared):
-            folder.mkdir()
+        """What a person who follows the page has: a certificate, and the programs it names."""
+        tools = self.var_dir / "bin"
+        tools.mkdir()
         for name, script in STAND_INS.items():
             (tools / name).write_text(f"#!/bin/sh\nset -e\n{script}\n")
             (tools / name).chmod(0o755)
@@ -193,7 +202,7 @@ class Installation(Stack):
             for name in block.hosts:
                 commands = block.commands
                 if FETCHED.search(commands):
-                    commands = FETCHED.sub(f"ln -s {ROOT}/.venv /opt/zerobatch/.venv\n", commands) + self._mount()
+                    commands = FETCHED.sub(f"ln -s {ROOT}/.venv /opt/zerobatch/.venv\n", commands)
                 if "systemctl enable" in commands:
                     commands = f"printf '{self._settings}' >> /etc/zerobatch/env\n{commands}"
                 said += shells[name].run(f'[ ! -d "$MAIL" ] || {{ cp -r "$MAIL/." /; rm -r "$MAIL"; }}\n{commands}')
@@ -204,12 +213,8 @@ class Installation(Stack):
         self.base_url, self.api_key = f"https://{self.lab['web'].address}/v1", key[1]
         self.env |= {"ZEROBATCH_PROJECT_ID": project[1], "ZEROBATCH_API_KEY": key[1]}
 
-    def _mount(self) -> str:
-        """Stands in for NFS."""
-        return f"mount --bind {self.var_dir}/storage /srv/zerobatch; chown zerobatch: /srv/zerobatch\n"
-
     def _shell_env(self, name: str) -> dict[str, str]:
-        hosts = {"DATABASE_URL": "postgres", "REDIS_URL": "redis"}
+        hosts = {"DATABASE_URL": "postgres", "REDIS_URL": "redis", "S3_ENDPOINT_URL": "s3"}
         urls = {url: self.env[url].replace(self.lab[host].address, host) for url, host in hosts.items()}
         return {
             "PATH": f"{self.var_dir}/bin:{os.environ['PATH']}",
@@ -218,5 +223,6 @@ class Installation(Stack):
             "SOURCE": "zerobatch.git",
             "DOMAIN": DOMAIN,
             "INFERENCE_BASE_URL": f"http://gpu:{GPU_PORT}/v1",
+            **{name: value for name, value in self.env.items() if name.startswith(("S3_", "AWS_"))},
             **urls,
         }

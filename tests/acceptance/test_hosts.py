@@ -21,7 +21,7 @@ CUT_SECONDS = 60 if IS_LONG else 8
 SETTINGS = {} if IS_LONG else {"LEASE_SECONDS": str(LEASE_SECONDS)}
 RECOVERY_SECONDS = 60
 """What has waited on a silent connection finds out within half of this, and begins anew."""
-LINES = 4_000
+LINES = 3_000
 LINES_IN_A_CHUNK = 100
 LATENCY = 0.5
 SLOTS = 128
@@ -82,25 +82,28 @@ def assert_every_thread_works(drill: Drill) -> None:
     drill.check()
 
 
-def test_packets_lost_to_a_worker_and_then_to_redis_cost_no_line(drill: Drill, stack: Installation) -> None:
+def test_packets_lost_to_a_worker_to_redis_and_to_s3_cost_no_line(drill: Drill, stack: Installation) -> None:
     begin_and_wait(drill, 0.2)
     with stack.lab.cut("worker-1"):
         time.sleep(CUT_SECONDS)
-    drill.wait_for_sent(int(LINES * 0.6))
+    drill.wait_for_sent(int(LINES * 0.5))
     with stack.lab.cut("redis"):
+        time.sleep(CUT_SECONDS)
+    drill.wait_for_sent(int(LINES * 0.8))
+    with stack.lab.cut("s3"):
         time.sleep(CUT_SECONDS)
     back = time.monotonic()
 
     drill.check(allowed_again=LOST_WITH_A_WORKER, seconds=90 + RECOVERY_SECONDS)
     print(
-        f"worker-1 and Redis cut off for {CUT_SECONDS} s each: completed {time.monotonic() - back:.1f} s after,"
+        f"worker-1, Redis and S3 cut off for {CUT_SECONDS} s each: completed {time.monotonic() - back:.1f} s after,"
         f" {drill.sent_again()} lines sent again, at most {LOST_WITH_A_WORKER} allowed"
     )
     assert_every_thread_works(drill)
 
 
 @only_long
-@pytest.mark.parametrize("host", ["worker-1", "redis", "postgres", "web", "gpu"])
+@pytest.mark.parametrize("host", ["worker-1", "redis", "s3", "postgres", "web", "gpu"])
 def test_packets_lost_to_one_host_cost_no_line(drill: Drill, stack: Installation, host: str) -> None:
     begin_and_wait(drill, 0.3)
     with stack.lab.cut(host):
