@@ -13,7 +13,7 @@ OLDER := async-timeout==5.0.1 ; python_full_version < "3.11.3"
 # make up STORAGE=s3
 S3 := $(if $(filter s3,$(STORAGE)),$(VENV)/.s3)
 
-.PHONY: up demo drill manage test browser lint requirements bench bench-validate bench-cost bench-transports clean
+.PHONY: up demo drill drill-hosts manage test browser lint requirements bench bench-validate bench-cost bench-transports clean
 
 up: $(VENV)/.embedded $(S3)
 	@exec $(BIN)/python manage.py devstack --die-with-parent
@@ -24,6 +24,10 @@ demo: $(VENV)/.embedded $(S3)
 # A stack in which four things are wrong, to practise on: docs/operations.md, "The operator's drill".
 drill: $(VENV)/.embedded $(S3)
 	@exec $(BIN)/python manage.py drill --die-with-parent
+
+# Several hosts, in network namespaces, whose packets are lost for a minute each: Linux, as root; 20 minutes.
+drill-hosts: $(VENV)/.dev
+	@LONG_CUTS=1 exec $(BIN)/python -m pytest tests/acceptance/test_hosts.py -s -o timeout=900
 
 # A management command in the environment of a running `make up`: make manage ARGS="create_project acme"
 manage: $(VENV)/.embedded

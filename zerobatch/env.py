@@ -52,10 +52,10 @@ def words(name: str, default: str = "") -> list[str]:
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
 
 
-def networks(name: str) -> list[IPv4Network | IPv6Network]:
+def networks(name: str, default: str = "") -> list[IPv4Network | IPv6Network]:
     """The variable as networks in CIDR form, split at commas; raises ImproperlySetError with the variable's name."""
     try:
-        return [ip_network(word) for word in words(name)]
+        return [ip_network(word) for word in words(name, default)]
     except ValueError as error:
         raise ImproperlySetError(f"{name} must be networks such as 10.0.0.0/8,fd00::/8: {error}") from None
 

@@ -83,6 +83,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 SECURE_COOKIES = env.flag("SECURE_COOKIES", default=False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES
+# From nobody else is a word taken about who the client is and what it spoke (apps/api/wsgi.py).
+TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES", "127.0.0.0/8,::1/128")
 # Behind a proxy that ends TLS. We speak plain HTTP, so only its header tells what the client spoke.
 PROXY_SSL_HEADER = env.text("PROXY_SSL_HEADER")
 if PROXY_SSL_HEADER:
@@ -94,6 +96,8 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = env.flag("HSTS_SUBDOMAINS", default=False)
 SECURE_HSTS_PRELOAD = env.flag("HSTS_PRELOAD", default=False)
 CSRF_COOKIE_HTTPONLY = True  # scripts find the token in the page
 
+# The first knows nobody; it stops who has guessed too often.
+AUTHENTICATION_BACKENDS = ["apps.projects.sign_in.Throttle", "django.contrib.auth.backends.ModelBackend"]
 AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"}]
 
 # --- Postgres ---------------------------------------------------------------------------------------------------------
@@ -101,6 +105,17 @@ DATABASE_POOL_SIZE = env.number("DATABASE_POOL_SIZE", 10, least=2)
 _database = dj_database_url.parse(
     env.url("DATABASE_URL", "postgres://zerobatch@127.0.0.1:5432/zerobatch", ("postgres", "postgresql"))
 )
+SILENCE_AT_THE_SERVER = " ".join(
+    f"-c {name}={value}"
+    for name, value in {
+        "tcp_keepalives_idle": 10,
+        "tcp_keepalives_interval": 5,
+        "tcp_keepalives_count": 3,
+        "tcp_user_timeout": 20_000,
+        "idle_in_transaction_session_timeout": 60_000,
+    }.items()
+)
+"""What Postgres is asked to do for each of our sessions; milliseconds, but for the keepalives."""
 DATABASES: dict[str, Any] = {
     "default": {
         **_database,
@@ -120,6 +135,13 @@ DATABASES: dict[str, Any] = {
                 "connection_class": Connection,
             },
             "connect_timeout": 5,
+            # A network that loses packets tells nobody: without these a wait for an answer would last for hours, and
+            # Postgres would keep the locks of a client that is gone for as long.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 20_000,
+            "options": f"{SILENCE_AT_THE_SERVER} {_database.get('OPTIONS', {}).get('options', '')}".strip(),
         },
     }
 }
@@ -242,6 +264,8 @@ CELERY_BROKER_TRANSPORT = "zerobatch.broker:Transport"
 CELERY_RESULT_BACKEND = f"zerobatch.results:Backend+{REDIS_URL}"
 # The thread of a chunk that is done has better things to do than to wait for Redis.
 CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = {"retry_policy": {"max_retries": 1, "interval_start": 0}}
+CELERY_REDIS_SOCKET_CONNECT_TIMEOUT = 2
+CELERY_REDIS_SOCKET_TIMEOUT = 5
 CELERY_RESULT_EXPIRES = COMPLETION_WINDOW_SECONDS + 2 * 60 * 60
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
@@ -252,6 +276,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     # A publish is a hint: a web request soon gives up on a broker that is away or hangs.
     "socket_connect_timeout": 2,
     "socket_timeout": 5,
+    # A consumer whose Redis fell silent connects anew after at most twice this, and a second.
+    "health_check_interval": 10,
     "max_retries": 1,
     "interval_start": 0,
 }

@@ -2,12 +2,13 @@
 
 import os
 
+from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
 from apps.api.checks import refuse_misconfiguration
-from apps.api.wsgi import forgiving
+from apps.api.wsgi import believing, forgiving
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "zerobatch.settings")
 
-application = forgiving(get_wsgi_application())
+application = believing(forgiving(get_wsgi_application()), settings.TRUSTED_PROXIES)
 refuse_misconfiguration()

@@ -1,8 +1,10 @@
-"""Mends, before Django reads them, the two request headers that it takes too literally."""
+"""Mends, before Django reads them, the request headers that it takes too literally, or from anybody."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from django.utils.http import parse_header_parameters
 
 if TYPE_CHECKING:
@@ -10,6 +12,7 @@ if TYPE_CHECKING:
 
 UNPARSABLE = "application/octet-stream"
 ENDLESS = str(2**40)
+FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_", "HTTP_X_REAL_IP")
 
 
 def forgiving(application: "WSGIApplication") -> "WSGIApplication":
@@ -27,6 +30,37 @@ def forgiving(application: "WSGIApplication") -> "WSGIApplication":
         return application(environ, start_response)
 
     return serve
+
+
+def believing(application: "WSGIApplication", proxies: Sequence[IPv4Network | IPv6Network]) -> "WSGIApplication":
+    """The same application, but only what comes from `proxies` may say on whose behalf, and what the client spoke.
+
+    Everybody else's `Forwarded`, `X-Forwarded-…` and `X-Real-IP` are dropped, and so is `PROXY_SSL_HEADER`, whatever
+    its name: it would make Django take a plain request for one by TLS.
+    """
+
+    def serve(environ: dict[str, Any], start_response: "StartResponse") -> Iterable[bytes]:
+        if not _is_in(environ.get("REMOTE_ADDR", ""), proxies):
+            for name in [name for name in environ if name.startswith(FORWARDED) or name == _ssl_header()]:
+                del environ[name]
+        return application(environ, start_response)
+
+    return serve
+
+
+def _is_in(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    try:
+        peer = ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(peer, IPv6Address) and peer.ipv4_mapped:
+        peer = peer.ipv4_mapped
+    return any(peer in network for network in networks)
+
+
+def _ssl_header() -> str:
+    header: tuple[str, str] | None = settings.SECURE_PROXY_SSL_HEADER
+    return header[0] if header else ""
 
 
 def _without_charset(content_type: str) -> str:

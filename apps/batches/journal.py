@@ -6,7 +6,7 @@ Losing the journal costs re-sends, never results (architecture.md §3), so nothi
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, NamedTuple, Protocol
 
@@ -83,6 +83,7 @@ class Journal:
         while not pause.wait(FLUSH_SECONDS):
             with self._flushing:
                 flush(self._current())
+            _drop_what_was_left()
 
     def _current(self) -> list[Journaled]:
         with self._lock:
@@ -98,6 +99,7 @@ journal = Journal()
 """The one of this process."""
 
 _outage = Outage("journal in Redis")
+_undropped: set[int] = set()
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Entry])
 
@@ -148,7 +150,16 @@ def drop(*chunk_ids: int) -> None:
     try:
         erase(*chunk_ids)
     except redis.RedisError:
-        log.warning("journal not dropped; it will expire", exc_info=True)
+        log.warning("journal not dropped yet", exc_info=True)
+        _undropped.update(chunk_ids)
+
+
+def _drop_what_was_left() -> None:
+    """Forgets what Redis was away for; what this process does not live to drop expires."""
+    if chunk_ids := tuple(_undropped):
+        with suppress(redis.RedisError):
+            _redis().delete(*map(_key, chunk_ids))
+            _undropped.difference_update(chunk_ids)
 
 
 def erase(*chunk_ids: int) -> None:

@@ -38,7 +38,7 @@ def hit(project: Project, what: str, per_minute: int) -> tuple[bool, Window] | N
     """Counts one more if it is allowed, and says whether it was; None while Redis is away."""
     item = _item(what, per_minute)
     try:
-        is_allowed = per_minute > 0 and _limiter().hit(item, str(project.pk))
+        is_allowed = per_minute > 0 and limiter().hit(item, str(project.pk))
         window = _window(item, project)
     except RedisError:
         _outage.failed()
@@ -64,7 +64,7 @@ def look(project: Project, what: str, per_minute: int) -> Window | None:
 
 
 def _window(item: RateLimitItemPerMinute, project: Project) -> Window:
-    stats = _limiter().get_window_stats(item, str(project.pk))
+    stats = limiter().get_window_stats(item, str(project.pk))
     return Window(item.amount, max(stats.remaining, 0), math.ceil(max(stats.reset_time - time.time(), 0)))
 
 
@@ -74,6 +74,6 @@ def _item(what: str, per_minute: int) -> RateLimitItemPerMinute:
 
 
 @cache
-def _limiter() -> MovingWindowRateLimiter:
+def limiter() -> MovingWindowRateLimiter:
     patience: dict[str, Any] = {"socket_timeout": GIVE_UP_SECONDS, "socket_connect_timeout": GIVE_UP_SECONDS}
     return MovingWindowRateLimiter(limits.storage.RedisStorage(settings.REDIS_URL, key_prefix="rate", **patience))

@@ -122,8 +122,8 @@ class FakeUpstream:
     `latency` (seconds) delays every answer; `record=False` keeps no requests, for long benchmarks.
     """
 
-    def __init__(self, *, port: int = 0, latency: float = 0.0, record: bool = True) -> None:
-        self.port = port
+    def __init__(self, *, host: str = "127.0.0.1", port: int = 0, latency: float = 0.0, record: bool = True) -> None:
+        self.host, self.port = host, port
         self.latency = latency
         self.requests: list[SeenRequest] = []
         self.count_by_request_id: Counter[str] = Counter()
@@ -147,7 +147,7 @@ class FakeUpstream:
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"http://{self.host}:{self.port}/v1"
 
     def start(self) -> Self:
         self._loop.run(self._listen())
@@ -187,7 +187,7 @@ class FakeUpstream:
         server = web.Server(self._answer, handler_cancellation=True, access_log=None)
         self._runner = web.ServerRunner(server, shutdown_timeout=0.001)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port, backlog=1024, reuse_address=True).start()
+        await web.TCPSite(self._runner, self.host, self.port, backlog=1024, reuse_address=True).start()
         self.port = self._runner.addresses[0][1]
 
     async def _close(self) -> None:

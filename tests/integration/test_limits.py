@@ -341,14 +341,14 @@ def test_no_request_at_all(alice: Person) -> None:
 
 def test_while_redis_is_away_nobody_is_refused(alice: Person, settings: Any) -> None:
     settings.REDIS_URL = "redis://127.0.0.1:1"
-    rates._limiter.cache_clear()
+    rates.limiter.cache_clear()
     limit(alice, requests_per_minute=1)
 
     try:
         assert [alice.client.get("/v1/files").status_code for _ in range(3)] == [200] * 3
         assert limits_of(alice)["requests_per_minute"]["used"] is None
     finally:
-        rates._limiter.cache_clear()
+        rates.limiter.cache_clear()
 
 
 def test_what_is_told_of_a_limit(alice: Person) -> None:
