@@ -8,7 +8,7 @@ from tests.acceptance.drill import Drill, Ended, assert_unchanged
 from tests.fakes.upstream import FakeUpstream
 from tests.stack import Stack
 
-LONGEST = ("test_away", "test_outages", "test_crashes", "test_hosts", "test_defaults")
+LONGEST = ("test_away", "test_outages", "test_crashes", "test_hosts", "test_defaults", "test_storages")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,5 @@
 """GET /v1/batches/{id}/output: what is committed so far, also while the batch ends."""
 
-import os
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -17,10 +16,10 @@ from apps.batches.pipeline import assemble
 from apps.batches.pipeline.parts import ERROR, KINDS, OUTPUT, Parts
 from apps.batches.states import BatchStatus
 from apps.files import storage
-from tests.conftest import Person, create_batch, error_of, line, uploaded
+from tests.conftest import Person, both_storages, create_batch, error_of, line, uploaded
 from tests.integration.conftest import new_batch
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, both_storages]
 
 LINES = 6
 
@@ -179,17 +178,18 @@ def test_a_batch_that_ends_meanwhile_doubles_and_loses_nothing(
     assert int(response["Content-Length"]) == len(body)
 
 
-def test_a_part_that_breaks_off_goes_on_in_the_final_file(
-    alice: Person, monkeypatch: pytest.MonkeyPatch, settings: Any
-) -> None:
+def test_a_part_that_breaks_off_goes_on_in_the_final_file(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = running(alice)
     finish(batch, 0, 2, 4, 5)
     response = get(alice, batch)
     finish(batch, 1, 3)
     monkeypatch.setattr(storage, "clear", lambda _: None)  # the parts stay, and end too early
     assert assemble.assemble(batch.pk)
-    for part in (settings.STORAGE_DIR / storage.parts_folder(batch.pk)).iterdir():
-        os.truncate(part, 20)
+    folder = storage.parts_folder(batch.pk)
+    for name in storage.names_in(folder):
+        with storage.open_object(f"{folder}/{name}") as part:
+            begun = part.read(20)
+        storage.store_bytes(f"{folder}/{name}", begun)
 
     assert response.getvalue() == joined([0, 2, 4, 5])
 
