@@ -18,7 +18,8 @@ from apps.upstreams.models import Upstream
 OPERATOR = "operator"
 NOBODY = "http://127.0.0.1:9/v1"
 """The discard port: nobody listens there."""
-CRAWLER_BATCHES, CRAWLER_LINES = 6, 2_000
+CRAWLER_BATCHES, CRAWLER_LINES, SUMMARIES_LINES = 6, 6_000, 4_000
+"""Work for half an hour and more: nothing that is wrong goes by itself before it is mended."""
 
 
 class Broken(NamedTuple):
@@ -39,7 +40,7 @@ def break_things(sham: str, password: str) -> Broken:
     until(_workers_know_them, seconds=60, what="no worker has heard of the upstreams: is one running?")
     invoices = _batch("Invoices", "small", 40)
     _break_by_hand(invoices)
-    reviews, summaries = _batch("Reviews", "reviewer", 20), _batch("Summaries", "hot-summaries", 400)
+    reviews, summaries = _batch("Reviews", "reviewer", 20), _batch("Summaries", "hot-summaries", SUMMARIES_LINES)
     crawler = [_batch("Crawler", "small", CRAWLER_LINES) for _ in range(CRAWLER_BATCHES)]
     for batch in (reviews, summaries, *crawler):
         tasks.start.delay(batch.pk)

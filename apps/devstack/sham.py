@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 ANSWER_SECONDS = 1.0
+MODELS = ("small", "hot-summaries", "reviewer")
 HOT_SLOTS = 2
 """What /hot takes at once; it says 429 to the next one."""
 
@@ -17,7 +18,7 @@ class Handler(BaseHTTPRequestHandler):
     slots = threading.BoundedSemaphore(HOT_SLOTS)
 
     def do_GET(self) -> None:
-        self._answer(200, {"object": "list", "data": [{"id": "small"}, {"id": "hot-summaries"}]})
+        self._answer(200, {"object": "list", "data": [{"id": each} for each in MODELS]})
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))))

@@ -100,9 +100,9 @@ def test_the_operators_drill(
     wrong(page, "broken by hand").get_by_role("link").click()
     page.get_by_role("link", name=broken["invoices"]).click()
     page.get_by_role("button", name="Resume").click()
-    expect(page.get_by_text("1 chunks are broken")).to_be_visible()
+    expect(page.get_by_text("go back to pending: 1 broken")).to_be_visible()
     page.get_by_role("button", name="Resume").click()
-    expect(page.get_by_text("1 chunks taken back")).to_be_visible()
+    expect(page.get_by_text("taken back: 1")).to_be_visible()
 
     # The project over its share: what it has open is cancelled.
     window.go("/admin/")
@@ -118,7 +118,7 @@ def test_the_operators_drill(
     for sign in ("“gone”", "“hot”", "broken by hand", "Crawler"):
         expect(wrong(page, sign)).to_have_count(0, timeout=2 * PATIENCE)
     logged = stack.all_of_postgres("SELECT change_message FROM django_admin_log")
-    assert {"Tested.", "Resumed; 1 chunks taken back.", "Cancelled 6 open batches."} <= set(logged)
+    assert {"Tested.", "Resumed; chunks taken back: 1.", "Cancelled 6 open batches."} <= set(logged)
     assert window.strangers == []
     assert window.complaints == []
 

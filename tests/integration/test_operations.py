@@ -101,9 +101,9 @@ def test_a_chunk_broken_by_hand_is_found_on_the_dashboard_and_mended_by_resume(
     assert "1 broken chunk" in text_of(admin, f"{BATCHES}{quote(batch.pk)}/change/")
     asked = act(admin, BATCHES, "resume", batch.pk)
 
-    assert "1 chunks are broken" in asked
+    assert "go back to pending: 1 broken" in asked
     assert sent == [("batches.start", batch.pk)]
-    assert said(batch) == ["Resumed; 1 chunks taken back."]
+    assert said(batch) == ["Resumed; chunks taken back: 1."]
     assert run_batch(batch).status == BatchStatus.COMPLETED
 
 

@@ -84,7 +84,7 @@ def _ask_to_resume(_: Any, __: HttpRequest, batches: QuerySet[Any]) -> Question:
     return Question(
         "Resume these batches?",
         [
-            f"{broken} chunks are broken and {lost} have a lease that ran out: they go back to pending. Answers in "
+            f"Chunks that go back to pending: {broken} broken, {lost} whose lease ran out. Answers in "
             "their journal are kept; what was in flight is sent again.",
             f"{pending} chunks are pending: each gets a new message. A message too many does no harm.",
             f"{max(0, running - lost - broken)} chunks are running and alive: they are left alone.",
@@ -191,8 +191,8 @@ class BatchAdmin(LookOnlyAdmin):
         for batch in batches.filter(status__in=sorted(RUNNABLE)):
             taken = sweeps.mend(batch.pk)
             tasks.on_commit(partial(tasks.start.delay, batch.pk))
-            self.log_change(request, batch, f"Resumed; {taken} chunks taken back.")
-            self.message_user(request, f"{batch}: {taken} chunks taken back, messages are sent again.")
+            self.log_change(request, batch, f"Resumed; chunks taken back: {taken}.")
+            self.message_user(request, f"Chunks of {batch} taken back: {taken}. Messages are sent again.")
 
     @admin.action(description="Assemble the files again", permissions=["operate"])
     @asking_first(_ask_to_assemble)
