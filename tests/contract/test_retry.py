@@ -52,6 +52,7 @@ def test_every_line_is_answered_once_by_a_batch_or_its_retry(sdk: OpenAI, witnes
 
 
 def test_what_is_done_can_be_read_before_the_end(stack: Stack, sdk: OpenAI, witness: FakeUpstream) -> None:
+    witness.hold()
     lines = [ask("echo" if number < 100 else "hang", f"line {number}") for number in range(200)]
     batch = submit(sdk, jsonl(lines))
     try:

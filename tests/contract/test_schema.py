@@ -18,7 +18,7 @@ from tests.conftest import jsonl, line
 from tests.integration.conftest import ask
 from tests.stack import Stack, finished, submit
 
-EXAMPLES = int(os.environ.get("SCHEMA_EXAMPLES", "8"))
+EXAMPLES = int(os.environ.get("SCHEMA_EXAMPLES", "5"))
 
 searching = settings(
     max_examples=EXAMPLES,

@@ -445,7 +445,7 @@ class Story:
 
 @pytest.mark.django_db(transaction=True)
 @given(steps=STEPS)
-@hypothesis.settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@hypothesis.settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 def test_limits_never_drift(upstream: FakeUpstream, steps: list[tuple[str, int]]) -> None:
     """Whatever happens in whatever order, what a project is told is what a count of its rows gives."""
     story = Story(person_of(Project.objects.create(name="a story"), "somebody"))

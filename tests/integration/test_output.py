@@ -158,7 +158,7 @@ SOME = st.sets(st.integers(0, LINES - 1))
 
 
 @given(done=SOME, answered=SOME, kind=st.sampled_from(KINDS), read=st.integers(0, 12))
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_batch_that_ends_meanwhile_doubles_and_loses_nothing(
     alice: Person, *, done: set[int], answered: set[int], kind: str, read: int
 ) -> None:

@@ -282,7 +282,7 @@ def stored(person: Person, content: bytes) -> File:
 
 
 @given(written(), st.sets(st.sampled_from(sorted(codes.EVERY)), min_size=1))
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 def test_each_chosen_line_is_there_once_and_unchanged(
     alice: Person, made: tuple[bytes, list[str | None]], chosen: set[str]
 ) -> None:
