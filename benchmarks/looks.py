@@ -109,7 +109,8 @@ LOOKS = (
         lambda facts: standings(facts.project),
         None,
         "The project's unfinished batches and its stored files, each from an index that has no others; its pages of "
-        "usage, one for each day and model. Nothing else is counted, and a create with limits asks the same.",
+        "usage, one for each day and model. A create with limits asks for the first and the last of these, an upload "
+        "for the files.",
     ),
     Look(
         "create: store a batch of 100 chunks",

@@ -142,6 +142,20 @@ class Stack:
         specs: dict[str, dict[str, Any]] = json.loads((self.var_dir / "run" / "processes.json").read_text())
         return specs[name]
 
+    @contextmanager
+    def one_more(self, name: str, log_folder: Path, **changes: Any) -> Iterator[subprocess.Popen[bytes]]:
+        """One more process of the kind, not the supervisor's, with `changes` of its `spec`; killed at the end."""
+        spec = self.spec(name) | changes
+        with (log_folder / f"{name}.log").open("w") as output:
+            process = subprocess.Popen(
+                spec["argv"], env=spec["env"], cwd=spec["cwd"], stdout=output, stderr=subprocess.STDOUT
+            )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
     def pids(self) -> dict[str, int]:
         """Process name → pid, of all there are. A process that ends gets another one from the supervisor."""
         return pids.read(self.var_dir / "pids")

@@ -158,7 +158,7 @@ def _drop_what_was_left() -> None:
     """Forgets what Redis was away for; what this process does not live to drop expires."""
     if chunk_ids := tuple(_undropped):
         with suppress(redis.RedisError):
-            _redis().delete(*map(_key, chunk_ids))
+            erase(*chunk_ids)
             _undropped.difference_update(chunk_ids)
 
 

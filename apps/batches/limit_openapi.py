@@ -6,10 +6,10 @@ from apps.api.errors import InvalidRequest
 from apps.api.openapi import BAD_LIMIT, Schema, an_object, operation, query, ref
 from apps.batches.limit_serializers import DAYS_UNLESS_TOLD, MOST_DAYS
 from apps.batches.limit_views import MOST_PAGES
+from apps.batches.openapi import COUNT, TOKENS
 from apps.projects.limits import Limit
 
 LIMITS = "Limits and usage"
-COUNT: Schema = {"type": "integer", "minimum": 0}
 MAYBE_COUNT: Schema = {"type": ["integer", "null"], "minimum": 0}
 DAY: Schema = {"type": "string", "format": "date"}
 
@@ -28,11 +28,7 @@ COMPONENTS: dict[str, Schema] = {
         date={**DAY, "description": "when the answers were stored, in UTC"},
         model={"type": ["string", "null"], "description": "as the lines name it; null for those that name none"},
         requests={**COUNT, "description": "answered lines"},
-        input_tokens=COUNT,
-        input_tokens_details=an_object(cached_tokens=COUNT),
-        output_tokens=COUNT,
-        output_tokens_details=an_object(reasoning_tokens=COUNT),
-        total_tokens=COUNT,
+        **TOKENS,
     ),
 }
 

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from apps.api.errors import InvalidRequest
 from apps.batches.models import DailyUsage
+from apps.batches.serializers import tokens_json
 from apps.batches.standing import Standing
 
 DAYS_UNLESS_TOLD = 30
@@ -29,11 +30,7 @@ def usage_json(page: DailyUsage) -> dict[str, Any]:
         "date": page.day.isoformat(),
         "model": page.model or None,
         "requests": page.requests,
-        "input_tokens": page.input_tokens,
-        "input_tokens_details": {"cached_tokens": page.cached_tokens},
-        "output_tokens": page.output_tokens,
-        "output_tokens_details": {"reasoning_tokens": page.reasoning_tokens},
-        "total_tokens": page.total_tokens,
+        **tokens_json(page),
     }
 
 

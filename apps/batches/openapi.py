@@ -45,6 +45,14 @@ NO_BATCH = {404: "There is no such batch: never was, or another project's"}
 BATCH_NOT_FOUND = NotFound("Batch not found: batch_1", code="batch_not_found", param="batch_id")
 
 COUNT: Schema = {"type": "integer", "minimum": 0}
+TOKENS: dict[str, Schema] = {
+    "input_tokens": COUNT,
+    "input_tokens_details": an_object(cached_tokens=COUNT),
+    "output_tokens": COUNT,
+    "output_tokens_details": an_object(reasoning_tokens=COUNT),
+    "total_tokens": COUNT,
+}
+"""Members of what `tokens_json` gives."""
 
 
 COMPONENTS: dict[str, Schema] = {
@@ -86,13 +94,7 @@ COMPONENTS: dict[str, Schema] = {
         cancelled_at=MAYBE_TIMESTAMP,
         request_counts=an_object(total=COUNT, completed=COUNT, failed=COUNT),
         model={"type": ["string", "null"], "description": "the one model of the batch; null when lines differ"},
-        usage=an_object(
-            input_tokens=COUNT,
-            input_tokens_details=an_object(cached_tokens=COUNT),
-            output_tokens=COUNT,
-            output_tokens_details=an_object(reasoning_tokens=COUNT),
-            total_tokens=COUNT,
-        ),
+        usage=an_object(**TOKENS),
         metadata={"type": "object", "description": "as it was sent"},
     ),
 }

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from django.db.models import QuerySet, Sum
+from django.db.models import Count, QuerySet, Sum
 
 from apps.batches import usage
 from apps.batches.models import Batch
@@ -34,9 +34,8 @@ def admit(project: Project, lines: int) -> None:
 
 def of_batches(project: Project) -> dict[Limit, int]:
     """What its batches use that have not ended."""
-    rows = _unfinished(project)
-    lines = rows.aggregate(lines=Sum("total"))["lines"] or 0
-    return {Limit.BATCHES_IN_PROGRESS: rows.count(), Limit.ENQUEUED_LINES: int(lines)}
+    used = _unfinished_batches().filter(project=project).aggregate(batches=Count("pk"), lines=Sum("total", default=0))
+    return {Limit.BATCHES_IN_PROGRESS: used["batches"], Limit.ENQUEUED_LINES: used["lines"]}
 
 
 def of_tokens(project: Project) -> dict[Limit, int]:
@@ -66,10 +65,6 @@ def _is_spent(project: Project) -> bool:
     spent = of_tokens(project)
     allowed = {limit: limits.most(project, limit) for limit in OF_TOKENS}
     return any(most is not None and spent[limit] >= most for limit, most in allowed.items())
-
-
-def _unfinished(project: Project) -> "QuerySet[Batch]":
-    return _unfinished_batches().filter(project=project)
 
 
 def _unfinished_batches() -> "QuerySet[Batch]":

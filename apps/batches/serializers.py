@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from apps.api.errors import InvalidRequest
 from apps.batches import codes, reasons
 from apps.batches.lifecycle import BatchRequest
-from apps.batches.models import Batch, Chunk, Tally
+from apps.batches.models import Batch, Chunk, Tally, TokenFields
 from apps.batches.pipeline.parts import KINDS, OUTPUT
 from apps.batches.pipeline.retry import Retry
 from apps.files.serializers import expiry_of
@@ -61,14 +61,19 @@ def _batch_json(batch: Batch, tally: Tally, reason: str | None) -> dict[str, Any
         **{name: _seconds(getattr(batch, name)) for name in TIMESTAMPS},
         "request_counts": {"total": batch.total, "completed": tally.completed, "failed": tally.failed},
         "model": batch.model,
-        "usage": {
-            "input_tokens": tally.input_tokens,
-            "input_tokens_details": {"cached_tokens": tally.cached_tokens},
-            "output_tokens": tally.output_tokens,
-            "output_tokens_details": {"reasoning_tokens": tally.reasoning_tokens},
-            "total_tokens": tally.total_tokens,
-        },
+        "usage": tokens_json(tally),
         "metadata": batch.metadata,
+    }
+
+
+def tokens_json(spent: Tally | TokenFields) -> dict[str, Any]:
+    """What answers cost, in the words of the upstream's `usage`."""
+    return {
+        "input_tokens": spent.input_tokens,
+        "input_tokens_details": {"cached_tokens": spent.cached_tokens},
+        "output_tokens": spent.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": spent.reasoning_tokens},
+        "total_tokens": spent.total_tokens,
     }
 
 

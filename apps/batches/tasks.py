@@ -44,6 +44,11 @@ def on_commit(send: Callable[[], object]) -> None:
     transaction.on_commit(partial(_try, send))
 
 
+def begin(batch_id: str) -> None:
+    """Has the batch's pending chunks sent, once the current transaction is committed."""
+    on_commit(partial(start.delay, batch_id))
+
+
 def cancel(batch: Batch) -> bool:
     """As lifecycle.cancel, and what was not sent is written off without waiting for a sweep."""
     is_first = lifecycle.cancel(batch)

@@ -29,7 +29,7 @@ class BatchesView(APIView):
             if earlier := once.earlier(request.path, data):
                 return Response(batch_json(_accepted(lifecycle.find(key.project, earlier))))
             batch = submit(parse_create(data, key.project, api_key=key, remember=once.remember))
-        tasks.on_commit(lambda: tasks.start.delay(batch.pk))
+        tasks.begin(batch.pk)
         return Response(batch_json(batch))
 
     def get(self, request: Request) -> Response:
@@ -61,7 +61,7 @@ class RetryView(APIView):
             if earlier := once.earlier(request.path, data):
                 return Response(batch_json(_accepted(lifecycle.find(key.project, earlier))))
             batch = retry(parse_retry(data, found, api_key=key, remember=once.remember))
-        tasks.on_commit(lambda: tasks.start.delay(batch.pk))
+        tasks.begin(batch.pk)
         return Response(batch_json(batch))
 
 

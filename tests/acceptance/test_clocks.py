@@ -27,14 +27,9 @@ def skewed(
     celery, skewed_worker = "exec celery ", f"exec {sys.executable} -m tests.fakes.skewed_worker {seconds} {when} "
     assert celery in spec["argv"][-1]
     argv = [*spec["argv"][:-1], spec["argv"][-1].replace(celery, skewed_worker)]
-    with (tmp_path / f"{name}.log").open("w") as output:
-        process = subprocess.Popen(argv, env=spec["env"], cwd=spec["cwd"], stdout=output, stderr=subprocess.STDOUT)
-    try:
+    with stack.one_more(name, tmp_path, argv=argv) as process:  # killed when it has nothing left to lose
         wait_until(lambda: stack.ask_nodes("ping", node(name, process.pid)), f"a skewed {name} is up")
         yield process
-    finally:
-        process.kill()  # by now it has nothing left to lose
-        process.wait()
 
 
 def jumps(tmp_path: Path, name: str) -> int:

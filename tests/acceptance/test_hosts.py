@@ -82,6 +82,17 @@ def assert_every_thread_works(drill: Drill) -> None:
     drill.check()
 
 
+def assert_all_recovers(drill: Drill, what: str) -> None:
+    """The drill's batch completes, and every worker is as good as before; what it took is printed."""
+    back = time.monotonic()
+    drill.check(allowed_again=LOST_WITH_A_WORKER, seconds=90 + RECOVERY_SECONDS)
+    print(
+        f"{what}: completed {time.monotonic() - back:.1f} s after,"
+        f" {drill.sent_again()} lines sent again, at most {LOST_WITH_A_WORKER} allowed"
+    )
+    assert_every_thread_works(drill)
+
+
 def test_packets_lost_to_a_worker_to_redis_and_to_s3_cost_no_line(drill: Drill, stack: Installation) -> None:
     begin_and_wait(drill, 0.2)
     with stack.lab.cut("worker-1"):
@@ -92,14 +103,8 @@ def test_packets_lost_to_a_worker_to_redis_and_to_s3_cost_no_line(drill: Drill, 
     drill.wait_for_sent(int(LINES * 0.8))
     with stack.lab.cut("s3"):
         time.sleep(CUT_SECONDS)
-    back = time.monotonic()
 
-    drill.check(allowed_again=LOST_WITH_A_WORKER, seconds=90 + RECOVERY_SECONDS)
-    print(
-        f"worker-1, Redis and S3 cut off for {CUT_SECONDS} s each: completed {time.monotonic() - back:.1f} s after,"
-        f" {drill.sent_again()} lines sent again, at most {LOST_WITH_A_WORKER} allowed"
-    )
-    assert_every_thread_works(drill)
+    assert_all_recovers(drill, f"worker-1, Redis and S3 cut off for {CUT_SECONDS} s each")
 
 
 @only_long
@@ -108,14 +113,8 @@ def test_packets_lost_to_one_host_cost_no_line(drill: Drill, stack: Installation
     begin_and_wait(drill, 0.3)
     with stack.lab.cut(host):
         time.sleep(CUT_SECONDS)
-    back = time.monotonic()
 
-    drill.check(allowed_again=LOST_WITH_A_WORKER, seconds=90 + RECOVERY_SECONDS)
-    print(
-        f"{host} cut off for {CUT_SECONDS} s: completed {time.monotonic() - back:.1f} s after,"
-        f" {drill.sent_again()} lines sent again, at most {LOST_WITH_A_WORKER} allowed"
-    )
-    assert_every_thread_works(drill)
+    assert_all_recovers(drill, f"{host} cut off for {CUT_SECONDS} s")
 
 
 @only_long
@@ -125,11 +124,8 @@ def test_a_redis_that_was_replaced_unseen_is_found(drill: Drill, stack: Installa
     with stack.lab.cut("redis"):
         stack.replace_redis()
         time.sleep(CUT_SECONDS)
-    back = time.monotonic()
 
-    drill.check(allowed_again=LOST_WITH_A_WORKER, seconds=90 + RECOVERY_SECONDS)
-    print(f"Redis replaced unseen: completed {time.monotonic() - back:.1f} s after, {drill.sent_again()} sent again")
-    assert_every_thread_works(drill)
+    assert_all_recovers(drill, "Redis replaced unseen")
 
 
 HOLD_A_LOCK = """

@@ -43,15 +43,10 @@ def old(stack: Stack, name: str, previous: Path, tmp_path: Path, **env: str) -> 
     where = [sys.executable, "-c", "import apps.batches; print(apps.batches.__file__)"]
     found = subprocess.run(where, cwd=previous, env=own, check=True, stdout=subprocess.PIPE, text=True).stdout
     assert found.startswith(str(previous))
-    with (tmp_path / f"{name}.log").open("w") as output:
-        process = subprocess.Popen(spec["argv"], env=own, cwd=previous, stdout=output, stderr=subprocess.STDOUT)
-    try:
+    with stack.one_more(name, tmp_path, env=own, cwd=previous) as process:
         yield process
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
-    finally:
-        process.kill()
-        process.wait()
 
 
 @contextmanager

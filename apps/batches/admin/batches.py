@@ -190,7 +190,7 @@ class BatchAdmin(LookOnlyAdmin):
     def resume(self, request: HttpRequest, batches: QuerySet[Any]) -> None:
         for batch in batches.filter(status__in=sorted(RUNNABLE)):
             taken = sweeps.mend(batch.pk)
-            tasks.on_commit(partial(tasks.start.delay, batch.pk))
+            tasks.begin(batch.pk)
             self.log_change(request, batch, f"Resumed; chunks taken back: {taken}.")
             self.message_user(request, f"Chunks of {batch} taken back: {taken}. Messages are sent again.")
 

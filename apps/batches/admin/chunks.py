@@ -1,6 +1,5 @@
 """Chunks in the admin: who has which, why the last one let go, and taking one back by hand."""
 
-from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
@@ -135,7 +134,7 @@ class ChunkAdmin(LookOnlyAdmin):
         for chunk in chosen:
             self.log_change(request, chunk, f"Taken back from {chunk.state!r}, epoch {chunk.epoch}.")
         for batch_id in {chunk.batch_id for chunk in chosen}:
-            tasks.on_commit(partial(tasks.start.delay, batch_id))
+            tasks.begin(batch_id)
         self.message_user(
             request, f"{taken} chunks are pending again.", messages.SUCCESS if taken else messages.WARNING
         )

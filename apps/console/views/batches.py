@@ -94,7 +94,7 @@ def retry(request: HttpRequest, viewer: Viewer, batch_id: str) -> HttpResponseBa
     found = lifecycle.find(viewer.project, batch_id)
     codes = PASSING | {CANCELLED} if request.POST.get("cancelled") else PASSING
     again = retry_lines(Retry(found, viewer.key, submitted_by=viewer.user, codes=codes))
-    tasks.on_commit(lambda: tasks.start.delay(again.pk))
+    tasks.begin(again.pk)
     messages.success(request, f"A new batch sends the {again.total} failed lines again.")
     return redirect("console:batch", again.pk)
 

@@ -66,5 +66,5 @@ def create(request: HttpRequest, viewer: Viewer) -> HttpResponseBase:
             raise
         messages.error(request, "The file was not accepted. Nothing was sent.")
         return redirect("console:batch", refused.extra["batch_id"])
-    tasks.on_commit(lambda: tasks.start.delay(batch_id))
+    tasks.begin(batch_id)
     return redirect("console:batch", batch_id)
