@@ -229,6 +229,7 @@ retry = operation(
         **BODY_TOO_LARGE,
     },
     errors=[
+        LINES_USED_UP,
         *ONCE_ERRORS,
         *BODY_ERRORS,
         BATCH_NOT_FOUND,
