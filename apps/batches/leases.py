@@ -230,11 +230,12 @@ def take_back(chunk_ids: Collection[int]) -> int:
     """Puts chunks back to pending, whoever has them and whatever somebody wrote into them; how many there were.
 
     For an operator. Whoever ran one loses its lease, can commit no more, and stops with the next heartbeat; what it had
-    in flight is sent again. A chunk that is done is left alone: its answers are paid for.
+    in flight is sent again. A chunk that is done is left alone: its answers are paid for. What was taken back has not
+    failed: why its last run let go is forgotten.
     """
-    back: dict[str, Any] = {"lease_expires_at": None, "enqueued_at": None, "owner": "", "waiting": ""}
+    back: dict[str, Any] = {"lease_expires_at": None, "enqueued_at": None, "owner": "", "waiting": "", "error": ""}
     taken = Chunk.objects.filter(~Q(state=ChunkState.DONE), pk__in=chunk_ids)
-    return taken.update(state=ChunkState.PENDING, error="taken back by an operator", **back)
+    return taken.update(state=ChunkState.PENDING, **back)
 
 
 def _leave(held: Claim, **columns: Any) -> bool:

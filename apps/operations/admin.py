@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from apps.api.admin import LookOnlyAdmin, Question, asking_first
 from apps.api.errors import Conflict
 from apps.batches import overview, tasks, usage
+from apps.batches.admin.batches import what_a_cancel_does
 from apps.batches.models import Batch
 from apps.batches.overview import UpstreamSeen
 from apps.batches.standing import standings
@@ -28,13 +29,12 @@ def _open_batches(projects: QuerySet[Any]) -> QuerySet[Batch]:
 
 
 def _ask_to_cancel_all(_: Any, __: HttpRequest, projects: QuerySet[Any]) -> Question:
-    open_batches = _open_batches(projects)
-    lines = sum(open_batches.values_list("total", flat=True))
+    open_batches = list(_open_batches(projects))
     return Question(
         "Cancel every open batch of these projects?",
         [
-            f"{open_batches.count()} batches with {lines:,} lines are cancelled. This cannot be undone.",
-            "Answers that came are kept, lines in flight finish, and the rest become batch_cancelled errors.",
+            f"{len(open_batches)} batches are cancelled.",
+            *what_a_cancel_does(open_batches),
             "Its keys go on working: disable the project first if no new batches shall come.",
         ],
         "Cancel all of them",
@@ -109,6 +109,19 @@ class KeyWithBatchesAdmin(ApiKeyAdmin):
 class UpstreamWithHealthAdmin(UpstreamAdmin):
     list_display = ("name", "base_url", "models", "enabled", "health", "in_flight", "max_in_flight", "stored_key")
 
+    readonly_fields = (*UpstreamAdmin.readonly_fields, "health", "in_flight")
+
+    def get_fieldsets(self, request: HttpRequest, obj: Upstream | None = None) -> Any:
+        found = ("Now", {"fields": ("health", "in_flight")})
+        fieldsets = super().get_fieldsets(request, obj)
+        return [fieldsets[0], found, *fieldsets[1:]] if obj else fieldsets
+
+    def get_object(self, request: HttpRequest, *args: Any) -> Any:
+        row = super().get_object(request, *args)
+        if row:
+            self.prepare([row])
+        return row
+
     def prepare(self, rows: Sequence[Any]) -> None:
         """What the workers say, in one query."""
         fleet = overview.fleet()
@@ -121,7 +134,8 @@ class UpstreamWithHealthAdmin(UpstreamAdmin):
             return "unknown: no worker"
         if not row.enabled:
             return "paused here"
-        return f"{board.describe(row.seen)} {row.seen.trouble}".strip()
+        trouble = f" ({row.seen.trouble})" if row.seen.trouble else ""
+        return f"{board.describe(row.seen)}{trouble}"
 
     @admin.display(description="in flight")
     def in_flight(self, row: Any) -> int | str:

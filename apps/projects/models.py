@@ -132,6 +132,7 @@ class ApiKey(models.Model):
 
     class Meta:
         ordering = ("-created_at",)
+        verbose_name = "API key"
         constraints = (models.CheckConstraint(condition=Q(scope__in=Scope.values), name="key_scope_is_known"),)
 
     def __str__(self) -> str:

@@ -172,7 +172,8 @@ def test_all_batches_of_a_project_are_cancelled_and_no_others(
 
     asked = act(admin, "/admin/projects/project/", "cancel_batches", alice.project.pk)
 
-    assert "2 batches with 2 lines are cancelled" in asked
+    assert "2 batches are cancelled." in asked
+    assert "0 of their 2 lines have a result" in asked
     assert sorted(sent) == sorted(("batches.write_off", batch.pk) for batch in mine)
     assert Batch.objects.get(pk=other.pk).status == BatchStatus.IN_PROGRESS
     assert said(alice.project) == ["Cancelled 2 open batches."]
@@ -283,7 +284,7 @@ def test_the_dashboard_tells_of_workers_upstreams_rates_and_shares(
     for person in (alice, charlie):
         new_batch(person, [line()])
     Upstream.objects.create(name="gone", base_url="http://127.0.0.1:9/v1")
-    Upstream.objects.create(name="hot", base_url="http://127.0.0.1:9/v1")
+    hot_row = Upstream.objects.create(name="hot", base_url="http://127.0.0.1:9/v1")
     held = {str(alice.project.pk): 7, str(charlie.project.pk): 1}
     calm = {"standing": "", "trouble": "", "in_flight": 0, "limit": 8, "share": 8, "held": {}}
     gone = calm | {"standing": "upstream_paused", "trouble": "connection refused"}
@@ -302,6 +303,8 @@ def test_the_dashboard_tells_of_workers_upstreams_rates_and_shares(
     assert "has 88 % of what runs; even would be 50 %" in page
     assert "batches.resume fails: ValueError: no" in page
     assert "away" in text_of(admin, "/admin/upstreams/upstream/")
+    as_found = "throttles, takes 11 of 16 at once (upstream answered 429)"
+    assert as_found in text_of(admin, f"/admin/upstreams/upstream/{hot_row.pk}/change/")
 
 
 def test_a_silent_worker_is_told_of_and_its_last_words_do_not_count(admin: Client, alice: Person) -> None:

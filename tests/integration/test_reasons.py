@@ -85,6 +85,14 @@ def test_a_chunk_that_failed_waits_for_its_next_turn(alice: Person, batch: Batch
     assert reason(alice, batch) == WaitingReason.RETRYING
 
 
+@pytest.mark.usefixtures("_worker")
+def test_a_chunk_that_an_operator_took_back_has_not_failed(alice: Person, batch: Batch) -> None:
+    leases.release(claim_and_beat(batch, ""), "StorageError: no")
+    leases.take_back([Chunk.objects.get().pk])
+
+    assert reason(alice, batch) == WaitingReason.QUEUED
+
+
 def test_a_dead_worker_moves_nothing(alice: Person, batch: Batch) -> None:
     claim_and_beat(batch, "")
     assert reason(alice, batch) is None

@@ -1,6 +1,6 @@
 """Batches in the admin: how far, why not, and what an operator may do about it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -62,18 +62,24 @@ class ExtendForm(forms.Form):
 
 def _ask_to_cancel(_: Any, __: HttpRequest, batches: QuerySet[Any]) -> Question:
     open_batches = list(batches.filter(status__in=sorted(CANCELLABLE)))
-    tallies = Chunk.objects.tallies(open_batches)
-    total = sum(batch.total for batch in open_batches)
-    ended = sum(tally.completed + tally.failed for tally in tallies.values())
     return Question(
         "Cancel these batches?",
         [
             f"{len(open_batches)} of {batches.count()} can be cancelled; the others have ended or are being cancelled.",
-            f"{ended:,} of their {total:,} lines have a result, which is kept. Lines in flight finish.",
-            f"Up to {total - ended:,} lines become batch_cancelled errors. This cannot be undone.",
+            *what_a_cancel_does(open_batches),
         ],
         "Cancel the batches",
     )
+
+
+def what_a_cancel_does(batches: Collection[Batch]) -> list[str]:
+    """To these open batches, with counts."""
+    total = sum(batch.total for batch in batches)
+    ended = sum(tally.completed + tally.failed for tally in Chunk.objects.tallies(batches).values())
+    return [
+        f"{ended:,} of their {total:,} lines have a result, which is kept. Lines in flight finish.",
+        f"Up to {total - ended:,} lines become batch_cancelled errors. This cannot be undone.",
+    ]
 
 
 def _ask_to_resume(_: Any, __: HttpRequest, batches: QuerySet[Any]) -> Question:

@@ -85,7 +85,6 @@ class ChunkAdmin(LookOnlyAdmin):
     list_filter = (StuckFilter, "state")
     sortable_by = ()
     actions = ("take_back",)
-    list_per_page = 100
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         """As an index has them: a batch's in their order, those of a state by batch, and of all the latest first.
