@@ -37,8 +37,9 @@ manage: $(VENV)/.embedded
 	  exec $(BIN)/python manage.py $(ARGS)
 
 # Four test processes: the drills wait far more than they work. Each has its own databases, queue and stack.
+# With STORAGE=s3 each stack stores into a bucket.
 test: lint browser
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	STORAGE= $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(if $(S3),--storage s3)
 
 # Root on Debian gets the Chromium that the browser tests drive; elsewhere they take the system's, or skip and say so.
 browser:

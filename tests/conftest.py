@@ -19,6 +19,11 @@ from tests.stack import LEASE_SECONDS, Stack
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--screenshots", action="store_true", help="draw docs/img/ anew (tests/browser)")
+    parser.addoption("--storage", choices=("folder", "s3"), default="folder", help="of every stack that tests start")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    Stack.storage = config.getoption("--storage")
 
 
 class Person(NamedTuple):

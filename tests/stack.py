@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import boto3
 import psutil
@@ -34,7 +34,6 @@ LEASE_SECONDS = 5
 OWN_SERVICES = {
     "DATABASE_URL": "",
     "REDIS_URL": "",
-    "STORAGE": "",
     "STORAGE_DIR": "",
     "S3_BUCKET": "",
     "PORT": "",
@@ -71,13 +70,23 @@ def wait_until(holds: Callable[[], Any], what: str, seconds: float = 60.0) -> An
 class Stack:
     """A running dev stack: its address, its key, and the pids of its processes."""
 
+    storage: ClassVar[str] = "folder"
+    """What a stack stores into unless it is told: `pytest --storage s3` runs every drill on a bucket."""
+
     def __init__(self, var_dir: Path, environ: Mapping[str, str]) -> None:
         self.var_dir = var_dir
         self._clients: list[Any] = []
         with (var_dir / "devstack.log").open("w") as output:
             self._process = subprocess.Popen(
                 [sys.executable, ROOT / "manage.py", "devstack"],
-                env={**os.environ, **OWN_SERVICES, **SLOTS, "VAR_DIR": str(var_dir), **environ},
+                env={
+                    **os.environ,
+                    **OWN_SERVICES,
+                    **SLOTS,
+                    "STORAGE": self.storage,
+                    "VAR_DIR": str(var_dir),
+                    **environ,
+                },
                 cwd=var_dir,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
@@ -109,7 +109,7 @@ class KeyWithBatchesAdmin(ApiKeyAdmin):
 class UpstreamWithHealthAdmin(UpstreamAdmin):
     list_display = ("name", "base_url", "models", "enabled", "health", "in_flight", "max_in_flight", "stored_key")
 
-    readonly_fields = (*UpstreamAdmin.readonly_fields, "health", "in_flight")
+    readonly_fields: ClassVar[tuple[str, ...]] = (*UpstreamAdmin.readonly_fields, "health", "in_flight")
 
     def get_fieldsets(self, request: HttpRequest, obj: Upstream | None = None) -> Any:
         found = ("Now", {"fields": ("health", "in_flight")})

@@ -1,7 +1,7 @@
 """Upstreams in the admin: edited, switched on and off, and asked whether they answer."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -50,7 +50,7 @@ class UpstreamAdmin(ListAdmin):
     )
     list_filter = ("enabled",)
     search_fields = ("name", "base_url", "model_patterns")
-    readonly_fields = ("stored_key", "created_at", "updated_at")
+    readonly_fields: ClassVar[tuple[str, ...]] = ("stored_key", "created_at", "updated_at")
     actions: tuple[str, ...] = ("enable", "disable", "test")
     fieldsets = (
         (

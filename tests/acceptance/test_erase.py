@@ -35,6 +35,8 @@ def tenant(stack: Stack) -> Tenant:
 
 def objects(stack: Stack) -> set[str]:
     """All files and folders of the storage, but for the spools'."""
+    if stack.bucket:
+        return stack.objects("batches") | stack.objects("files") | stack.objects("uploads")
     folder = stack.var_dir / "storage"
     found = {str(path.relative_to(folder)) for path in folder.rglob("*")}
     return {path for path in found if not path.startswith("tmp")} | {"batches", "files", "uploads"}

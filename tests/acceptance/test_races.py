@@ -188,11 +188,11 @@ def test_a_deadline_before_any_worker_is_free_ends_the_batch_unsent(drill: Drill
 def test_a_batch_survives_the_deletion_of_its_input_which_then_goes(drill: Drill, held: FakeUpstream) -> None:
     batch = drill.begin(300)
     drill.wait_for_sent(SLOTS)
-    bytes_of_input = drill.stack.var_dir / "storage" / "files" / f"{batch.input_file_id}.jsonl"
+    bytes_of_input = f"files/{batch.input_file_id}.jsonl"
 
     assert drill.sdk.files.delete(batch.input_file_id).deleted
-    assert bytes_of_input.exists()
+    assert bytes_of_input in drill.stack.objects("files")
     held.gate.open()
 
     drill.check(allowed_again=0)
-    wait_until(lambda: not bytes_of_input.exists(), "the deleted input's bytes are removed")
+    wait_until(lambda: bytes_of_input not in drill.stack.objects("files"), "the deleted input's bytes are removed")

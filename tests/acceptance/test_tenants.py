@@ -6,6 +6,7 @@ from typing import Any
 import openai
 import pytest
 
+from tests.acceptance.drill import in_a_folder
 from tests.conftest import jsonl, line
 from tests.fakes.receiver import Receiver
 from tests.integration.conftest import ask
@@ -16,6 +17,7 @@ CONTENT = jsonl([line("x" * 3 * FULL_DISK_BYTES)])
 MIME = "application/jsonl"
 
 
+@in_a_folder
 def test_an_upload_in_parts_outlives_a_full_disk(stack: Stack) -> None:
     sdk = stack.sdk().with_options(max_retries=0)
     upload = sdk.uploads.create(filename="in.jsonl", bytes=len(CONTENT), mime_type=MIME, purpose="batch")
@@ -24,16 +26,16 @@ def test_an_upload_in_parts_outlives_a_full_disk(stack: Stack) -> None:
     part = sdk.uploads.parts.create(upload.id, data=CONTENT)
     with stack.full_disk("web"), pytest.raises(openai.InternalServerError) as not_joined:
         sdk.uploads.complete(upload.id, part_ids=[part.id])
-    before = {path.name for path in (stack.var_dir / "storage" / "uploads").iterdir()}
+    before = stack.objects("uploads")
 
     completed = sdk.uploads.complete(upload.id, part_ids=[part.id])
 
     assert {no_part.value.code, not_joined.value.code} == {"storage_error"}
     assert int(no_part.value.response.headers["retry-after"]) > 0
-    assert before == {f"{part.id}.part"}, "what was refused left nothing"
+    assert before == {f"uploads/{part.id}.part"}, "what was refused left nothing"
     assert completed.file is not None
     assert sdk.files.content(completed.file.id).content == CONTENT
-    assert not list((stack.var_dir / "storage" / "uploads").iterdir())
+    assert not stack.objects("uploads")
 
 
 def test_an_event_outlives_the_broker_and_comes_once_however_often_its_message_does(stack: Stack) -> None:
