@@ -43,7 +43,7 @@ def web(folder: Path, extra: Mapping[str, str]) -> Iterator[Web]:
     port = ports.claim_any()
     env = {**database(folder), "REDIS_URL": throwaway.start_valkey(folder), "PORT": str(port), "WEB_PROCESSES": "1"}
     env.update(extra)
-    key = tenant.manage("create_api_key", tenant.manage("create_project", "benchmark", env=env), env=env)
+    key = tenant.new("benchmark", env).api_key
     line = procfile.parse((PROJECT_ROOT / "Procfile").read_text())["web"]
     log = folder / "web.log"
     with _running(["/bin/sh", "-c", f"exec {line}"], log=log, env=env) as server:
@@ -141,8 +141,7 @@ def dev_env(layout: Layout) -> tuple[str, str]:
 
 def new_key(layout: Layout, name: str) -> str:
     """The API key of a new project on a running stack."""
-    env = _environment(private.read_env(layout.dev_env))
-    return tenant.manage("create_api_key", tenant.manage("create_project", name, env=env), env=env)
+    return tenant.new(name, _environment(private.read_env(layout.dev_env))).api_key
 
 
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:

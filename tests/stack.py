@@ -29,6 +29,7 @@ from zerobatch.routes import route
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 120.0
+LONGEST_PAUSE = 0.1
 LEASE_SECONDS = 5
 """Short, so that a dead worker's chunks wait for seconds in tests, not for half a minute."""
 OWN_SERVICES = {
@@ -59,11 +60,16 @@ DECOYS: dict[str, list[Message]] = {
 
 
 def wait_until(holds: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
-    """The first true value of `holds()`; fails with `what` when there is none in time."""
-    end = time.monotonic() + seconds
+    """The first true value of `holds()`; fails with `what` when there is none in time.
+
+    Looks less often the longer it takes: a look may cost a web process ten milliseconds, and four test processes that
+    look without a pause leave nothing for what they wait for.
+    """
+    end, pause = time.monotonic() + seconds, 0.01
     while not (value := holds()):
         assert time.monotonic() < end, f"not within {seconds} s: {what}"
-        time.sleep(0.02)  # between two looks, never instead of one
+        time.sleep(pause)  # between two looks, never instead of one
+        pause = min(pause * 1.3, LONGEST_PAUSE)
     return value
 
 
@@ -308,6 +314,11 @@ class Stack:
             text=True,
         )
         return done.stdout.strip()
+
+    def new_tenant(self, name: str) -> tuple[str, str]:
+        """The id of a new project, and a key to it."""
+        project_id, api_key = self.manage("create_project", name, "--with-key").split()
+        return project_id, api_key
 
     def sdk(self, api_key: str | None = None, **options: Any) -> OpenAI:
         client = OpenAI(base_url=self.base_url, api_key=api_key or self.api_key, max_retries=0, **options)

@@ -39,10 +39,15 @@ def stored(layout: Layout) -> Tenant | None:
 
 def create(layout: Layout, env: Mapping[str, str]) -> Tenant:
     """A new project and key, stored for the next start."""
-    project_id = manage("create_project", PROJECT_NAME, env=env)
-    tenant = Tenant(project_id, manage("create_api_key", project_id, env=env))
+    tenant = new(PROJECT_NAME, env)
     private.write_env(layout.dev_key, {"ZEROBATCH_PROJECT_ID": tenant.project_id, "ZEROBATCH_API_KEY": tenant.api_key})
     return tenant
+
+
+def new(name: str, env: Mapping[str, str]) -> Tenant:
+    """A project of this name, and a key to it."""
+    project_id, api_key = manage("create_project", name, "--with-key", env=env).split()
+    return Tenant(project_id, api_key)
 
 
 def works(tenant: Tenant, port: int) -> bool:

@@ -28,8 +28,7 @@ class Tenant(NamedTuple):
 
 @pytest.fixture
 def tenant(stack: Stack) -> Tenant:
-    project_id = stack.manage("create_project", f"tenant {uuid.uuid4()}")
-    api_key = stack.manage("create_api_key", project_id)
+    project_id, api_key = stack.new_tenant(f"tenant {uuid.uuid4()}")
     return Tenant(project_id, api_key, stack.sdk(api_key))
 
 

@@ -13,8 +13,8 @@ THREADS = 32  # of both workers
 
 
 def another_tenant(stack: Stack) -> openai.OpenAI:
-    project_id = stack.manage("create_project", "another tenant")
-    return stack.sdk(api_key=stack.manage("create_api_key", project_id))
+    _project_id, api_key = stack.new_tenant("another tenant")
+    return stack.sdk(api_key)
 
 
 def test_a_small_batch_overtakes_a_huge_one_that_fills_every_worker(drill: Drill) -> None:

@@ -64,8 +64,7 @@ def test_an_event_outlives_the_broker_and_comes_once_however_often_its_message_d
 
 def test_a_budget_that_runs_out_in_mid_batch_stops_it_within_a_heartbeat(stack: Stack) -> None:
     """With 100 slots and answers of 100 ms, a heartbeat is 2,000 lines and what is then in flight 100."""
-    project_id = stack.manage("create_project", "Thrifty")
-    key = stack.manage("create_api_key", project_id)
+    project_id, key = stack.new_tenant("Thrifty")
     stack.execute("UPDATE projects_project SET max_tokens = %s WHERE id = %s", 500 * TOKENS, project_id)
     sdk = stack.sdk(key)
 

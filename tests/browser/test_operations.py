@@ -108,7 +108,7 @@ def test_the_operators_drill(
     window.go("/admin/")
     wrong(page, "Crawler").get_by_role("link").click()
     page.get_by_role("button", name="Cancel every open batch").click()
-    expect(page.get_by_text("batches with")).to_be_visible()
+    expect(page.get_by_text("lines have a result")).to_be_visible()
     page.get_by_role("button", name="Cancel all of them").click()
     expect(page.get_by_text("batches are being cancelled")).to_be_visible()
 

@@ -25,8 +25,8 @@ def sdk(stack: Stack) -> OpenAI:
 @pytest.fixture
 def stranger(stack: Stack) -> OpenAI:
     """Somebody else's project."""
-    project_id = stack.manage("create_project", f"stranger {uuid.uuid4()}")
-    return stack.sdk(stack.manage("create_api_key", project_id))
+    _project_id, api_key = stack.new_tenant(f"stranger {uuid.uuid4()}")
+    return stack.sdk(api_key)
 
 
 def test_a_batch_from_upload_to_results(sdk: OpenAI) -> None:

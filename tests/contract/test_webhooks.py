@@ -29,8 +29,8 @@ ALL: Any = list(EventType.values)
 @pytest.fixture
 def sdk(stack: Stack) -> OpenAI:
     """Of a project of its own: tests of endpoints are counted by project, and other files make many."""
-    project_id = stack.manage("create_project", f"webhooks {uuid.uuid4()}")
-    return stack.sdk(stack.manage("create_api_key", project_id))
+    _project_id, api_key = stack.new_tenant(f"webhooks {uuid.uuid4()}")
+    return stack.sdk(api_key)
 
 
 @pytest.fixture

@@ -19,6 +19,12 @@ from tests.conftest import Person, create_batch, jsonl, line, uploaded
 from tests.fakes.upstream import FakeUpstream
 
 
+@pytest.fixture(autouse=True)
+def _quick_passwords(settings: Any) -> None:
+    """Hashing one as in production takes half a second, by intent, and hundreds of tests have a member who signs in."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
 @pytest.fixture
 def upstream(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeUpstream]:
     """The fake inference server, which this process's client asks; it has all slots to itself."""

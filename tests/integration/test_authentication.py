@@ -150,8 +150,12 @@ def test_the_commands_make_a_project_and_a_key(capsys: pytest.CaptureFixture[str
     call_command("create_api_key", "Research")
     by_name = capsys.readouterr().out.strip()
 
+    call_command("create_project", "Development", "--with-key")
+    other_id, with_it = capsys.readouterr().out.split()
+
     assert ask(HTTP_X_API_KEY=by_id, HTTP_X_PROJECT_ID=project_id).status_code == 200
     assert ask(HTTP_X_API_KEY=by_name).status_code == 200
+    assert ask(HTTP_X_API_KEY=with_it, HTTP_X_PROJECT_ID=other_id).status_code == 200
 
 
 def test_the_key_command_names_its_mistakes() -> None:

@@ -413,7 +413,9 @@ def test_hurrying_in_vain_costs_redis_nothing() -> None:
     play(story)
 
 
-def test_without_redis_the_last_share_is_kept_and_it_goes_on_when_redis_is_back() -> None:
+def test_without_redis_the_last_share_is_kept_and_it_goes_on_when_redis_is_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def story() -> None:
         async with processes(500, 10) as (gateway, [first, second]):
             await until(lambda: (first.share, second.share) == (90, 10))
@@ -425,8 +427,9 @@ def test_without_redis_the_last_share_is_kept_and_it_goes_on_when_redis_is_back(
             await gateway.opens()
             await until(lambda: (first.share, second.share) == (50, 50))
 
-    with structlog.testing.capture_logs() as said:
+    with caplog.at_level("INFO", logger="apps.observability.outage"):
         play(story)
+    said: list[Any] = [record.msg for record in caplog.records if record.name == "apps.observability.outage"]
     assert [entry["event"] for entry in said] == ["away", "away", "is back", "is back"]
 
 
