@@ -267,7 +267,9 @@ class Stack:
         if self.bucket:
             self.bucket.put_object(Key=key, Body=b"{}")
         else:
-            (self.var_dir / "storage" / key).write_bytes(b"{}")
+            path = self.var_dir / "storage" / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"{}")
 
     @contextmanager
     def storage_away(self) -> Iterator[None]:

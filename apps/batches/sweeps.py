@@ -1,6 +1,7 @@
 """Finds, from what Postgres knows, batches whose messages were lost, late or never sent; safe to run any time."""
 
 import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -15,7 +16,7 @@ from apps.batches import leases, quota, workers
 from apps.batches.models import Batch, Chunk, ChunkQuerySet, Sweep
 from apps.batches.states import ASSEMBLABLE, RUNNABLE, TERMINAL, BatchStatus, ChunkState
 from apps.files import storage
-from apps.files.sweeps import each
+from apps.files.sweeps import each, remove_old
 from apps.observability.metrics import SWEEP_FOUND
 from apps.projects.models import Project
 
@@ -28,6 +29,7 @@ LOST_AFTER = timedelta(seconds=15)
 FORGOTTEN_AFTER = timedelta(minutes=15)
 """A message older than this is repeated even if its queue is busy: a doubled one does no harm."""
 MOST_AT_ONCE = 5_000
+BATCH_ID = re.compile(r"batch_[0-9a-f]{24}")
 
 _beat: Any = settings.CELERY_BEAT_SCHEDULE
 EVERY: dict[str, float] = {entry["task"]: entry["schedule"] for entry in _beat.values()}
@@ -125,12 +127,14 @@ def chunks_of(batch_id: str) -> list[PendingChunk]:
 
 
 def purge() -> None:
-    """Forgets workers that are gone and the chunks of batches that ended a while ago; removes parts left behind.
+    """Forgets workers that are gone and the chunks of batches that ended a while ago; removes what is left behind.
 
-    Parts are left when a worker died between writing and committing, or when clearing up after an assembly failed.
+    Parts are left when a worker died between writing and committing, or when clearing up after an assembly failed; all
+    of a batch's objects when the database was restored from a backup that does not know the batch.
     """
     workers.purge()
     each(_forget_chunks, _ended_a_while_ago())
+    each(_remove_unknown, _folders_of_nobody())
 
 
 def _ended_a_while_ago() -> list[str]:
@@ -145,6 +149,23 @@ def _forget_chunks(batch_id: str) -> None:
     """Parts first: while there are chunks, the batch is found again."""
     storage.clear(storage.parts_folder(batch_id))
     Chunk.objects.filter(batch=batch_id).delete()
+
+
+def _folders_of_nobody() -> Iterator[str]:
+    """Ids of batches that have a folder and no row. Folders that others have made in the bucket are theirs."""
+    for page in storage.folders_in(storage.BATCHES):
+        ids = [name for name in page if BATCH_ID.fullmatch(name)]
+        known = set(Batch.objects.filter(pk__in=ids).values_list("pk", flat=True))
+        yield from (batch_id for batch_id in ids if batch_id not in known)
+
+
+def _remove_unknown(batch_id: str) -> None:
+    for folder in (storage.parts_folder(batch_id), storage.batch_folder(batch_id)):
+        for page in storage.pages(folder):
+            remove_old(folder, page)
+        if storage.names_in(folder):
+            return  # some are young; the next purge looks again
+        storage.remove_folder(folder)
 
 
 def ended(name: str, *, seconds: float, error: str) -> None:

@@ -98,17 +98,26 @@ class Bucket(S3Storage):  # type: ignore[misc]  # which has no types
 
     def pages(self, folder: str) -> Iterator[list[Listed]]:
         """The objects right in a folder, up to MOST_IN_A_REQUEST at a time."""
+        for prefix, page in self._listed(folder):
+            # Some tools and servers mark a folder by an object whose name is the folder's.
+            rows = (row for row in page.get("Contents", ()) if row["Key"] != prefix)
+            yield [Listed(row["Key"].removeprefix(prefix), row["LastModified"]) for row in rows]
+
+    def folders(self, folder: str) -> Iterator[list[str]]:
+        """The names of the folders right in a folder, up to MOST_IN_A_REQUEST at a time."""
+        for prefix, page in self._listed(folder):
+            yield [row["Prefix"].removeprefix(prefix).rstrip("/") for row in page.get("CommonPrefixes", ())]
+
+    def _listed(self, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What all keys there begin with, and an answer with some of them."""
         prefix = f"{self._normalize_name(folder)}/"
-        pages = self.client.get_paginator("list_objects_v2").paginate(
+        for page in self.client.get_paginator("list_objects_v2").paginate(
             Bucket=self.bucket_name,
             Prefix=prefix,
             Delimiter="/",
             PaginationConfig={"PageSize": MOST_IN_A_REQUEST},
-        )
-        for page in pages:
-            # Some tools and servers mark a folder by an object whose name is the folder's.
-            rows = (row for row in page.get("Contents", ()) if row["Key"] != prefix)
-            yield [Listed(row["Key"].removeprefix(prefix), row["LastModified"]) for row in rows]
+        ):
+            yield prefix, page
 
     def remove(self, keys: Sequence[str]) -> None:
         """Removes objects by the thousand; those that are not there are no error. Raises OSError if some stay."""

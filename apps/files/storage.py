@@ -245,12 +245,32 @@ def pages(folder: str) -> Iterator[list[Listed]]:
         if bucket := _bucket():
             yield from bucket.pages(folder)
             return
-        try:
-            names = sorted(default_storage.listdir(folder)[1])
-        except FileNotFoundError:
+        _folders, names = _listdir(folder)
+    for page in _by_the_page(names):
+        yield [Listed(name, None) for name in page]
+
+
+def folders_in(folder: str) -> Iterator[list[str]]:
+    """Names of the folders in a folder, A_PAGE at a time; none if there is no such folder. Raises StorageError."""
+    with storage_errors("list", folder):
+        if bucket := _bucket():
+            yield from bucket.folders(folder)
             return
+        names, _objects = _listdir(folder)
+    yield from _by_the_page(names)
+
+
+def _listdir(folder: str) -> tuple[list[str], list[str]]:
+    try:
+        return default_storage.listdir(folder)
+    except FileNotFoundError:
+        return [], []
+
+
+def _by_the_page(names: list[str]) -> Iterator[list[str]]:
+    names.sort()
     for start in range(0, len(names), A_PAGE):
-        yield [Listed(name, None) for name in names[start : start + A_PAGE]]
+        yield names[start : start + A_PAGE]
 
 
 def modified_at(key: str) -> datetime:

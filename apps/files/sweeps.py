@@ -68,13 +68,17 @@ def _remove_orphans(folder: str, ours: re.Pattern[str], rows: type[File] | type[
     for page in storage.pages(folder):
         ids = {found[1]: listed for listed in page if (found := ours.fullmatch(listed.name))}
         known = set(rows._default_manager.filter(pk__in=list(ids)).values_list("pk", flat=True))
-        unknown = [listed for each_id, listed in ids.items() if each_id not in known]
-        keys = [f"{folder}/{listed.name}" for listed in unknown if _is_old(folder, listed)]
-        SWEEP_FOUND.add("removable", number=len(keys))
-        try:
-            storage.remove_all(keys)
-        except StorageError:
-            log.warning("not purged", item=f"{len(keys)} orphans in {folder}", exc_info=True)
+        remove_old(folder, [listed for each_id, listed in ids.items() if each_id not in known])
+
+
+def remove_old(folder: str, orphans: Iterable[storage.Listed]) -> None:
+    """Removes these of a folder's objects, but for those that are younger than ORPHAN_AGE."""
+    keys = [f"{folder}/{listed.name}" for listed in orphans if _is_old(folder, listed)]
+    SWEEP_FOUND.add("removable", number=len(keys))
+    try:
+        storage.remove_all(keys)
+    except StorageError:
+        log.warning("not purged", item=f"{len(keys)} orphans in {folder}", exc_info=True)
 
 
 def _is_old(folder: str, listed: storage.Listed) -> bool:

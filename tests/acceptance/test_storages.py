@@ -76,7 +76,8 @@ def orphans_are_removed_and_nothing_in_use(drill: Drill) -> None:
             f"batches/{batch.id}/parts/0.1.output.jsonl",
             result,
         }
-        orphans = {"files/file-orphan.jsonl", "uploads/part_orphan.part"}
+        forgotten = "batches/batch_" + 24 * "0"
+        orphans = {"files/file-orphan.jsonl", "uploads/part_orphan.part", f"{forgotten}/output.jsonl"}
         for key in orphans:
             stack.plant(key)
 

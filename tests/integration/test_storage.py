@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 from django.core.files.storage import default_storage
 
 from apps.api.errors import StorageError
+from apps.batches import sweeps as batches
 from apps.files import bucket, storage, sweeps
 from apps.files.bucket import LEAST_PART_BYTES, PART_BYTES, Bucket
 from apps.files.models import UploadPart
@@ -146,6 +147,36 @@ def test_a_folder_of_any_size_is_cleared_and_nothing_beside_it(monkeypatch: pyte
 
     assert storage.names_in("batches/one/parts") == []
     assert storage.names_in("batches/one") == ["output.jsonl", "parts.jsonl"]
+
+
+@both_storages
+@pytest.mark.django_db
+def test_the_purge_removes_the_folders_of_batches_that_nobody_knows(
+    alice: Person, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "A_PAGE", 2)
+    monkeypatch.setattr(bucket, "MOST_IN_A_REQUEST", 2)
+    known = new_batch(alice, [ask("echo")])
+    put(storage.part_key(known.pk, 0, 1, "output"))
+    unknown = [f"batch_{number:024x}" for number in range(3)]
+    for batch_id in unknown:
+        put(storage.result_key(batch_id, "output"))
+        put(storage.part_key(batch_id, 0, 1, "output"))
+    put("batches/reports/2026.pdf")
+
+    batches.purge()
+    assert storage.exists(storage.result_key(unknown[0], "output")), "it may be about to be registered"
+
+    monkeypatch.setattr(sweeps, "ORPHAN_AGE", timedelta(seconds=-2))
+    batches.purge()
+
+    if settings.STORAGE == "folder":  # SeaweedFS goes on listing folders in which nothing is left
+        assert [name for page in storage.folders_in("batches") for name in page] == [known.pk, "reports"]
+    for batch_id in unknown:
+        assert not storage.names_in(storage.batch_folder(batch_id))
+        assert not storage.names_in(storage.parts_folder(batch_id))
+    assert storage.exists(storage.part_key(known.pk, 0, 1, "output"))
+    assert storage.exists("batches/reports/2026.pdf")
 
 
 @both_storages
