@@ -55,12 +55,12 @@ def web(folder: Path, extra: Mapping[str, str]) -> Iterator[Web]:
 def stack(
     folder: Path, *, workers: int, inference_url: str, extra: Mapping[str, str] | None = None
 ) -> Iterator[Layout]:
-    """The whole dev stack, as `make up` starts it, in `folder`, once it is ready."""
+    """The whole dev stack, as `make up` starts it, in `folder`, once it is ready; on S3 if STORAGE says so."""
     layout, log = Layout.of(str(folder)), folder / "devstack.log"
     port = ports.claim_any()
     ports.release(port)  # for the stack to claim
     env = _environment(
-        {"FLOWER": "off"}
+        {"FLOWER": "off", "STORAGE": os.environ.get("STORAGE", "folder")}
         | {"VAR_DIR": str(folder), "PORT": str(port), "WORKERS": str(workers), "INFERENCE_BASE_URL": inference_url}
         | dict(extra or {})
     )
