@@ -120,5 +120,5 @@ def _old_command(stack: Stack, previous: Path, *arguments: str) -> str:
 def _is_ready(url: str) -> bool:
     try:
         return requests.get(f"{url}/readyz", timeout=5).status_code == 200
-    except requests.ConnectionError:
+    except requests.RequestException:
         return False
