@@ -36,11 +36,11 @@ manage: $(VENV)/.embedded
 	  export STORAGE_DIR="$${STORAGE_DIR:-$${VAR_DIR:-var}/storage}"; \
 	  exec $(BIN)/python manage.py $(ARGS)
 
-# Three test processes on two cores: the drills wait as much as they work. Each has its own databases, queue and stack.
+# Four test processes: the drills wait far more than they work. Each has its own databases, queue and stack.
 # With STORAGE=s3 each stack stores into a bucket.
 test:
 	@$(MAKE) --no-print-directory --jobs=2 lint browser
-	STORAGE= $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(if $(S3),--storage s3)
+	STORAGE= $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(if $(S3),--storage s3)
 
 # Root on Debian gets the Chromium that the browser tests drive; elsewhere they take the system's, or skip and say so.
 browser:

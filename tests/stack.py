@@ -62,8 +62,8 @@ DECOYS: dict[str, list[Message]] = {
 def wait_until(holds: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
     """The first true value of `holds()`; fails with `what` when there is none in time.
 
-    Looks less often the longer it takes: a look may cost a web process ten milliseconds, and several test processes that
-    look without a pause leave nothing for what they wait for.
+    Looks less often the longer it takes: a look may cost a web process ten milliseconds, and test processes that look
+    without a pause leave nothing for what they wait for.
     """
     end, pause = time.monotonic() + seconds, 0.01
     while not (value := holds()):

@@ -1,18 +1,17 @@
 """The wiring: which message leads to which stage, and what is sent next. Queues are in zerobatch/routes.py.
 
-Only the chord's headers have results. A result that nobody waits for would make the sender subscribe to it in Redis.
+Only the chord's headers have results, for Celery to count them; nobody waits for one (zerobatch/results.py).
 """
 
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, partial
-from typing import Any, cast
+from typing import Any
 
 import redis
 import structlog
 from celery import chord, current_app, current_task, shared_task
-from celery.result import AsyncResult
 from celery.signals import task_postrun, task_prerun, worker_ready, worker_shutdown, worker_shutting_down
 from celery.states import SUCCESS
 from django.conf import settings
@@ -64,9 +63,7 @@ def start(batch_id: str) -> None:
     if chunks:
         sweeps.mark_sent(chunks)
         failpoints.reach("start.marked")
-        _stop_listening(
-            chord([run_chunk.si(*chunk).set(**_readable(chunk)) for chunk in chunks])(finalize.si(batch_id))
-        )
+        chord([run_chunk.si(*chunk).set(**_readable(chunk)) for chunk in chunks])(finalize.si(batch_id))
         failpoints.reach("start.sent")
 
 
@@ -200,18 +197,6 @@ def _is_idle(project_id: str) -> bool:
     queue = current_app.amqp.router.route({}, run_chunk.name, args=(project_id, 0))["queue"]
     with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=5) as broker:
         return bool(broker.llen(queue.name) == 0)
-
-
-def _stop_listening(sent: AsyncResult[None]) -> None:
-    """Drops what Celery keeps for each header that it sends, for as long as this process lives: nobody will ask.
-
-    `forget` ends the subscription in Redis, and the result's key has not been written yet. The object that waits for it
-    (1 KB a chunk) has no public way out.
-    """
-    headers, backend = cast(Any, sent.parent), cast(Any, run_chunk.backend)
-    for header in getattr(headers, "results", [headers]):
-        header.forget()
-        backend._pending_results.concrete.pop(header.id, None)
 
 
 def _finalize_after(batch_id: str) -> None:
