@@ -40,6 +40,12 @@ def drill(stack: Stack, witness: FakeUpstream, ended: list[Ended]) -> Drill:
 
 
 @pytest.fixture
+def _in_a_folder() -> None:
+    if Stack.storage == "s3":
+        pytest.skip("only a folder shares its disk with our processes")
+
+
+@pytest.fixture
 def held(witness: FakeUpstream) -> Iterator[FakeUpstream]:
     """The upstream, holding back its answers until a test opens the gate."""
     witness.gate.close()

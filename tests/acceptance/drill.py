@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 import psycopg
-import pytest
 import redis
 from openai import OpenAI
 from openai.types import Batch
@@ -270,9 +269,6 @@ class Drill:
         chunk_ids = self.stack.all_of_postgres("SELECT id FROM batches_chunk WHERE batch_id = %s", self.batch.id)
         with redis.Redis.from_url(self.stack.env["REDIS_URL"]) as broker:
             yield from (key for key in (f"journal:{chunk_id}" for chunk_id in chunk_ids) if broker.exists(key))
-
-
-in_a_folder = pytest.mark.skipif(Stack.storage == "s3", reason="only a folder shares its disk with our processes")
 
 
 def _files_in(folder: Path) -> Iterable[Path]:

@@ -8,7 +8,7 @@ import redis
 
 from tests.acceptance import callers
 from tests.acceptance.callers import assert_refused, replies_for, slowest
-from tests.acceptance.drill import Drill, in_a_folder
+from tests.acceptance.drill import Drill
 from tests.conftest import jsonl, line
 from tests.fakes.upstream import FakeUpstream
 from tests.stack import finished, submit, wait_until
@@ -173,7 +173,7 @@ def storage_goes_away_in_mid_batch(drill: Drill, held: FakeUpstream, seconds: fl
     )
 
 
-@in_a_folder
+@pytest.mark.usefixtures("_in_a_folder")
 def test_a_full_disk_in_mid_batch_costs_no_line(drill: Drill, held: FakeUpstream) -> None:
     files = len(list(drill.sdk.files.list()))
     drill.begin(LINES)

@@ -6,7 +6,6 @@ from typing import Any
 import openai
 import pytest
 
-from tests.acceptance.drill import in_a_folder
 from tests.conftest import jsonl, line
 from tests.fakes.receiver import Receiver
 from tests.integration.conftest import ask
@@ -17,7 +16,7 @@ CONTENT = jsonl([line("x" * 3 * FULL_DISK_BYTES)])
 MIME = "application/jsonl"
 
 
-@in_a_folder
+@pytest.mark.usefixtures("_in_a_folder")
 def test_an_upload_in_parts_outlives_a_full_disk(stack: Stack) -> None:
     sdk = stack.sdk().with_options(max_retries=0)
     upload = sdk.uploads.create(filename="in.jsonl", bytes=len(CONTENT), mime_type=MIME, purpose="batch")
