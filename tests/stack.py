@@ -24,7 +24,8 @@ from celery import Celery
 from openai import OpenAI
 from openai.types import Batch
 
-from apps.devstack import pids, postgres, seaweed
+from apps.devstack import pids, postgres, seaweed, tenant
+from apps.devstack.tenant import Tenant
 from zerobatch.routes import route
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -258,6 +259,10 @@ class Stack:
         root = self.var_dir / "storage"
         return {str(path.relative_to(root)) for path in (root / folder).rglob("*") if path.is_file()}
 
+    def all_objects(self) -> set[str]:
+        """The keys of everything that uploads, files and batches have in the storage."""
+        return self.objects("batches") | self.objects("files") | self.objects("uploads")
+
     def unfinished_objects(self) -> list[Any]:
         """What was begun in several parts and neither completed nor dropped."""
         return list(self.bucket.multipart_uploads.all()) if self.bucket else []
@@ -310,17 +315,20 @@ class Stack:
         """What a manage.py command prints, run in the stack's environment."""
         done = subprocess.run(
             [sys.executable, ROOT / "manage.py", *arguments],
-            env={**os.environ, "STORAGE_DIR": str(self.var_dir / "storage"), **self.env, "SECRET_KEY": "x"},
+            env=self._command_env,
             check=True,
             capture_output=True,
             text=True,
         )
         return done.stdout.strip()
 
-    def new_tenant(self, name: str) -> tuple[str, str]:
-        """The id of a new project, and a key to it."""
-        project_id, api_key = self.manage("create_project", name, "--with-key").split()
-        return project_id, api_key
+    @property
+    def _command_env(self) -> dict[str, str]:
+        return {**os.environ, "STORAGE_DIR": str(self.var_dir / "storage"), **self.env, "SECRET_KEY": "x"}
+
+    def new_tenant(self, name: str) -> Tenant:
+        """A new project, and a key to it."""
+        return tenant.new(name, self._command_env)
 
     def sdk(self, api_key: str | None = None, **options: Any) -> OpenAI:
         client = OpenAI(base_url=self.base_url, api_key=api_key or self.api_key, max_retries=0, **options)

@@ -95,6 +95,11 @@ class UpstreamSeen(NamedTuple):
         """It is given less than it might be, because of what it answered."""
         return bool(self.trouble) and self.limit < self.share
 
+    @property
+    def because(self) -> str:
+        """Its last failure, to be put behind how it is found; nothing if there was none."""
+        return f" ({self.trouble})" if self.trouble else ""
+
 
 class Fleet(NamedTuple):
     """What the workers' last heartbeats say together."""

@@ -16,7 +16,7 @@ from apps.batches import leases, quota, workers
 from apps.batches.models import Batch, Chunk, ChunkQuerySet, Sweep
 from apps.batches.states import ASSEMBLABLE, RUNNABLE, TERMINAL, BatchStatus, ChunkState
 from apps.files import storage
-from apps.files.sweeps import each, remove_old
+from apps.files.sweeps import each, remove_old, without_a_row
 from apps.observability.metrics import SWEEP_FOUND
 from apps.projects.models import Project
 
@@ -154,18 +154,15 @@ def _forget_chunks(batch_id: str) -> None:
 def _folders_of_nobody() -> Iterator[str]:
     """Ids of batches that have a folder and no row. Folders that others have made in the bucket are theirs."""
     for page in storage.folders_in(storage.BATCHES):
-        ids = [name for name in page if BATCH_ID.fullmatch(name)]
-        known = set(Batch.objects.filter(pk__in=ids).values_list("pk", flat=True))
-        yield from (batch_id for batch_id in ids if batch_id not in known)
+        yield from without_a_row(Batch, [name for name in page if BATCH_ID.fullmatch(name)])
 
 
 def _remove_unknown(batch_id: str) -> None:
     for folder in (storage.parts_folder(batch_id), storage.batch_folder(batch_id)):
-        for page in storage.pages(folder):
-            remove_old(folder, page)
-        if storage.names_in(folder):
+        gone = [remove_old(folder, page) for page in storage.pages(folder)]
+        if not all(gone):
             return  # some are young; the next purge looks again
-        storage.remove_folder(folder)
+        storage.remove_empty(folder)
 
 
 def ended(name: str, *, seconds: float, error: str) -> None:

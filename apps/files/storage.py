@@ -328,9 +328,14 @@ def clear(folder: str) -> int:
 def remove_folder(folder: str) -> int:
     """As `clear`, and the folder itself, which must have no other in it; to S3 there is no such thing."""
     removed = clear(folder)
+    remove_empty(folder)
+    return removed
+
+
+def remove_empty(folder: str) -> None:
+    """Removes a folder in which nothing is left. Raises StorageError, also if something is."""
     if _bucket() is None:
         remove(folder)
-    return removed
 
 
 def drop_unfinished(begun_before: datetime) -> int:

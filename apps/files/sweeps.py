@@ -2,13 +2,14 @@
 
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
 import structlog
 from django.conf import settings
+from django.db.models import Model
 from django.utils import timezone
 
 from apps.api.errors import StorageError
@@ -67,18 +68,25 @@ def _remove_orphans(folder: str, ours: re.Pattern[str], rows: type[File] | type[
     """
     for page in storage.pages(folder):
         ids = {found[1]: listed for listed in page if (found := ours.fullmatch(listed.name))}
-        known = set(rows._default_manager.filter(pk__in=list(ids)).values_list("pk", flat=True))
-        remove_old(folder, [listed for each_id, listed in ids.items() if each_id not in known])
+        remove_old(folder, [ids[each_id] for each_id in without_a_row(rows, list(ids))])
 
 
-def remove_old(folder: str, orphans: Iterable[storage.Listed]) -> None:
-    """Removes these of a folder's objects, but for those that are younger than ORPHAN_AGE."""
+def without_a_row(rows: type[Model], ids: Sequence[str]) -> list[str]:
+    """Those of the ids that the database does not know."""
+    known = set(rows._default_manager.filter(pk__in=ids).values_list("pk", flat=True))
+    return [each_id for each_id in ids if each_id not in known]
+
+
+def remove_old(folder: str, orphans: Sequence[storage.Listed]) -> bool:
+    """Removes these of a folder's objects, but for those that are younger than ORPHAN_AGE; whether none is left."""
     keys = [f"{folder}/{listed.name}" for listed in orphans if _is_old(folder, listed)]
     SWEEP_FOUND.add("removable", number=len(keys))
     try:
         storage.remove_all(keys)
     except StorageError:
         log.warning("not purged", item=f"{len(keys)} orphans in {folder}", exc_info=True)
+        return False
+    return len(keys) == len(orphans)
 
 
 def _is_old(folder: str, listed: storage.Listed) -> bool:

@@ -134,8 +134,7 @@ class UpstreamWithHealthAdmin(UpstreamAdmin):
             return "unknown: no worker"
         if not row.enabled:
             return "paused here"
-        trouble = f" ({row.seen.trouble})" if row.seen.trouble else ""
-        return f"{board.describe(row.seen)}{trouble}"
+        return f"{board.describe(row.seen)}{row.seen.because}"
 
     @admin.display(description="in flight")
     def in_flight(self, row: Any) -> int | str:

@@ -70,8 +70,7 @@ def _upstreams(board: Board) -> Iterator[Trouble]:
         if line.is_well or (board.fleet is not None and not board.fleet.alive):
             continue
         url = reverse("admin:upstreams_upstream_changelist") if line.pk is None else _change(line.pk)
-        said = f" ({line.seen.trouble})" if line.seen.trouble else ""
-        yield Trouble(f"Upstream “{line.name}”: {line.state}{said}.", url, is_grave=not line.is_throttled)
+        yield Trouble(f"Upstream “{line.name}”: {line.state}{line.seen.because}.", url, is_grave=not line.is_throttled)
 
 
 def _change(pk: int) -> str:

@@ -2,12 +2,11 @@
 
 import subprocess
 import uuid
-from typing import NamedTuple
 
 import pytest
 import redis
-from openai import OpenAI
 
+from apps.devstack.tenant import Tenant
 from tests.acceptance.drill import Drill
 from tests.conftest import jsonl
 from tests.fakes.upstream import FakeUpstream
@@ -18,24 +17,15 @@ SLOTS = 64
 """Lines that one worker has in flight at most."""
 
 
-class Tenant(NamedTuple):
-    """A project of its own, and the SDK with a key to it."""
-
-    project_id: str
-    api_key: str
-    sdk: OpenAI
-
-
 @pytest.fixture
 def tenant(stack: Stack) -> Tenant:
-    project_id, api_key = stack.new_tenant(f"tenant {uuid.uuid4()}")
-    return Tenant(project_id, api_key, stack.sdk(api_key))
+    return stack.new_tenant(f"tenant {uuid.uuid4()}")
 
 
 def objects(stack: Stack) -> set[str]:
     """All files and folders of the storage, but for the spools'."""
     if stack.bucket:
-        return stack.objects("batches") | stack.objects("files") | stack.objects("uploads")
+        return stack.all_objects()
     folder = stack.var_dir / "storage"
     found = {str(path.relative_to(folder)) for path in folder.rglob("*")}
     return {path for path in found if not path.startswith("tmp")} | {"batches", "files", "uploads"}
@@ -76,7 +66,7 @@ def test_nothing_is_left_of_a_project_that_is_erased_while_a_worker_runs_its_bat
     held.gate.close()
     before = objects(stack)
     seen = held.request_count
-    batch = submit(tenant.sdk, jsonl(ask("echo", f"line {number}") for number in range(400)))
+    batch = submit(stack.sdk(tenant.api_key), jsonl(ask("echo", f"line {number}") for number in range(400)))
     held.wait_for_requests(seen + SLOTS)
     chunks = stack.all_of_postgres("SELECT id FROM batches_chunk WHERE batch_id = %s", batch.id)
 

@@ -13,8 +13,7 @@ THREADS = 32  # of both workers
 
 
 def another_tenant(stack: Stack) -> openai.OpenAI:
-    _project_id, api_key = stack.new_tenant("another tenant")
-    return stack.sdk(api_key)
+    return stack.sdk(stack.new_tenant("another tenant").api_key)
 
 
 def test_a_small_batch_overtakes_a_huge_one_that_fills_every_worker(drill: Drill) -> None:

@@ -84,7 +84,7 @@ def orphans_are_removed_and_nothing_in_use(drill: Drill) -> None:
         stack.send("files.purge")
         stack.manage("shell", "-c", PURGE_AT_ONCE)
 
-        left = stack.objects("files") | stack.objects("uploads") | stack.objects("batches")
+        left = stack.all_objects()
         assert in_use <= left
         assert not orphans & left
     finally:

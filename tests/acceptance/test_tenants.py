@@ -63,9 +63,9 @@ def test_an_event_outlives_the_broker_and_comes_once_however_often_its_message_d
 
 def test_a_budget_that_runs_out_in_mid_batch_stops_it_within_a_heartbeat(stack: Stack) -> None:
     """With 100 slots and answers of 100 ms, a heartbeat is 2,000 lines and what is then in flight 100."""
-    project_id, key = stack.new_tenant("Thrifty")
-    stack.execute("UPDATE projects_project SET max_tokens = %s WHERE id = %s", 500 * TOKENS, project_id)
-    sdk = stack.sdk(key)
+    thrifty = stack.new_tenant("Thrifty")
+    stack.execute("UPDATE projects_project SET max_tokens = %s WHERE id = %s", 500 * TOKENS, thrifty.project_id)
+    sdk = stack.sdk(thrifty.api_key)
 
     batch = submit(sdk, jsonl([ask("slow-100", f"{n}") for n in range(10_000)]))
     ended = finished(sdk, batch, 120)
@@ -78,7 +78,7 @@ def test_a_budget_that_runs_out_in_mid_batch_stops_it_within_a_heartbeat(stack: 
     assert 500 <= completed <= 500 + 2 * 2_000 + 100  # a beat is up to 2 s old when the budget ends
     rows = [json.loads(row) for row in sdk.files.content(str(ended.error_file_id)).content.splitlines()]
     assert {row["error"]["code"] for row in rows} == {"insufficient_quota"}
-    told = stack.get("/v1/limits", **{"x-api-key": key}).json()["tokens"]
+    told = stack.get("/v1/limits", **{"x-api-key": thrifty.api_key}).json()["tokens"]
     assert told == {"used": completed * TOKENS, "limit": 500 * TOKENS, "remaining": 0}
     with pytest.raises(openai.RateLimitError) as refused:
         submit(sdk.with_options(max_retries=2), jsonl([line()]))

@@ -25,8 +25,7 @@ def sdk(stack: Stack) -> OpenAI:
 @pytest.fixture
 def stranger(stack: Stack) -> OpenAI:
     """Somebody else's project."""
-    _project_id, api_key = stack.new_tenant(f"stranger {uuid.uuid4()}")
-    return stack.sdk(api_key)
+    return stack.sdk(stack.new_tenant(f"stranger {uuid.uuid4()}").api_key)
 
 
 def test_a_batch_from_upload_to_results(sdk: OpenAI) -> None:

@@ -29,8 +29,7 @@ ALL: Any = list(EventType.values)
 @pytest.fixture
 def sdk(stack: Stack) -> OpenAI:
     """Of a project of its own: tests of endpoints are counted by project, and other files make many."""
-    _project_id, api_key = stack.new_tenant(f"webhooks {uuid.uuid4()}")
-    return stack.sdk(api_key)
+    return stack.sdk(stack.new_tenant(f"webhooks {uuid.uuid4()}").api_key)
 
 
 @pytest.fixture
